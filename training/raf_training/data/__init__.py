@@ -1,0 +1,1 @@
+"""Rigs to learn from: sources, their identities, and the samples made of them."""

@@ -1,0 +1,68 @@
+"""All rigs to learn from, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from raf_training.data.ict import load_ict
+from raf_training.data.makehuman import load_makehuman
+from raf_training.data.rig_source import RigSource
+from raf_training.data.vitruvian import load_vitruvian
+from raf_training.errors import DataError
+
+__all__ = ["FAMILIES", "RigSource", "attribution", "load_sources"]
+
+FAMILIES: Final[dict[str, Callable[[Path], list[RigSource]]]] = {
+    "ict": load_ict,
+    "makehuman": load_makehuman,
+    "vitruvian": load_vitruvian,
+}
+
+
+def load_sources(data_dir: Path, names: Sequence[str] | None = None) -> dict[str, RigSource]:
+    """Load rigs from their archives.
+
+    Parameters
+    ----------
+    data_dir
+        Folder of the archives that ``raf-data`` makes.
+    names
+        Source names (``makehuman/female1605``); None for all. Only the archives of these are read.
+
+    Returns
+    -------
+    dict of RigSource
+        By name, in the order of ``names``.
+
+    Raises
+    ------
+    DataError
+        If a name is unknown, or an archive is missing or unusable.
+    """
+    families = FAMILIES if names is None else dict.fromkeys(name.partition("/")[0] for name in names)
+    if unknown := [family for family in families if family not in FAMILIES]:
+        raise DataError(f"unknown source {unknown[0]!r}; families are {', '.join(FAMILIES)}")
+    sources = {source.name: source for family in families for source in FAMILIES[family](Path(data_dir))}
+    if names is None:
+        return sources
+    if absent := [name for name in names if name not in sources]:
+        raise DataError(f"unknown source {absent[0]!r}; there are {', '.join(sources)}")
+    return {name: sources[name] for name in names}
+
+
+def attribution(sources: Sequence[RigSource]) -> tuple[str, ...]:
+    """Collect what must be said about the data wherever weights learned from ``sources`` go.
+
+    Parameters
+    ----------
+    sources
+        The rigs of a training run.
+
+    Returns
+    -------
+    tuple of str
+        One line per family, no repeats.
+    """
+    return tuple(dict.fromkeys(source.attribution for source in sources))
