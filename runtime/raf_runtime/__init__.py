@@ -1,0 +1,1 @@
+"""Mesh operators and network execution: NumPy, SciPy and ONNX Runtime, never torch."""
