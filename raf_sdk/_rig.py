@@ -1,0 +1,137 @@
+"""The result: a neutral mesh and one displacement field for each named pose."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from raf_runtime.errors import MeshError, PoseNameError
+from raf_sdk._mesh import Mesh
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+__all__ = ["Rig"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rig:
+    """A linear blendshape rig; vertex i is vertex i of the input.
+
+    Attributes
+    ----------
+    mesh
+        The neutral, with its polygons, texture coordinates and groups.
+    names
+        P unique pose names.
+    deltas
+        (P, V, 3) float32 displacements from the neutral at full weight, input unit and frame; read-only.
+
+    Raises
+    ------
+    MeshError
+        Names, displacements and mesh do not fit each other, or a displacement is not finite.
+    """
+
+    mesh: Mesh
+    names: tuple[str, ...]
+    deltas: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit and make the displacements read-only."""
+        names = tuple(self.names)
+        deltas = np.ascontiguousarray(self.deltas, dtype=np.float32).view()
+        shape = (len(names), len(self.mesh.vertices), 3)
+        if deltas.shape != shape:
+            raise MeshError(f"deltas have shape {deltas.shape}; names and mesh ask for {shape}")
+        if len(set(names)) != len(names) or "" in names:
+            raise MeshError("pose names must be unique and not empty")
+        if not np.isfinite(deltas).all():
+            pose, vertex, _ = np.argwhere(~np.isfinite(deltas))[0]
+            raise MeshError(f"the displacement of vertex {vertex} in pose {names[pose]!r} is not finite")
+        deltas.flags.writeable = False
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "deltas", deltas)
+
+    @property
+    def vertices(self) -> NDArray[np.float32]:
+        """(V, 3) float32 neutral vertices, input unit and frame."""
+        return self.mesh.vertices
+
+    @property
+    def faces(self) -> NDArray[np.int32]:
+        """(T, 3) int32 triangles; ``mesh`` holds the polygons they were split from."""
+        return self.mesh.faces
+
+    def evaluate(self, weights: Mapping[str, float]) -> NDArray[np.float32]:
+        """Add the weighted poses to the neutral.
+
+        Parameters
+        ----------
+        weights
+            Pose name -> weight; 0 is the neutral and 1 the full pose. Other values extrapolate.
+
+        Returns
+        -------
+        ndarray
+            (V, 3) float32 vertices, input unit and frame.
+
+        Raises
+        ------
+        PoseNameError
+            A name that the rig does not have.
+        """
+        row = {name: i for i, name in enumerate(self.names)}
+        result = self.vertices.copy()
+        for name, weight in weights.items():
+            if name not in row:
+                close = difflib.get_close_matches(name, self.names, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else "see Rig.names for those it has"
+                raise PoseNameError(f"the rig has no pose {name!r}; {hint}")
+            result += np.float32(weight) * self.deltas[row[name]]
+        return result
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the rig in the format that the suffix names; nothing is left behind on failure.
+
+        ``.glb``, ``.gltf`` (and its ``.bin``): one mesh with named morph targets. ``.npz``: ``names``, ``deltas``,
+        ``vertices``, ``faces``. ``head.obj``: a folder ``head/`` with ``neutral.obj`` and one OBJ for each pose.
+
+        Parameters
+        ----------
+        path
+            The file to write; an existing file is replaced, except the one that the mesh was read from. For OBJ, an
+            existing folder is replaced only if it is empty or holds nothing but an earlier rig.
+
+        Raises
+        ------
+        OutputError
+            Unknown suffix, missing parent folder, no permission, full disk, or the path of the input mesh.
+        """
+        from raf_sdk.io import write_rig
+
+        write_rig(self, path)
+
+    def preview(self, path: str | os.PathLike[str]) -> None:
+        """Write a contact sheet: the neutral and every pose, shaded and labelled.
+
+        Parameters
+        ----------
+        path
+            A ``.png`` file; its folder must exist.
+
+        Raises
+        ------
+        OutputError
+            The file cannot be written.
+        """
+        from raf_sdk._preview import contact_sheet
+
+        contact_sheet(self.vertices, self.faces, self.deltas, self.names, Path(path))

@@ -1,0 +1,8 @@
+"""Meshes in, rigs out: OBJ, PLY, STL, GLB and glTF, never merging or reordering vertices."""
+
+from __future__ import annotations
+
+from raf_sdk.io._read import as_mesh, read_mesh
+from raf_sdk.io._write import write_rig
+
+__all__ = ["as_mesh", "read_mesh", "write_rig"]

@@ -1,0 +1,258 @@
+"""GLB and glTF in: all triangle meshes of the scene are one head.
+
+Source: Khronos glTF 2.0 specification, sections 3.5 (nodes) and 3.7 (meshes and skins).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from raf_runtime.errors import MeshFileError
+from raf_sdk._mesh import Group, Mesh
+from raf_sdk.io._gltf_document import MAX_ELEMENTS, GltfDocument, integer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["read_gltf"]
+
+_TRIANGLES, _STRIP, _FAN = 4, 5, 6
+_DRACO: Final = "KHR_draco_mesh_compression"
+
+
+@dataclass(slots=True)
+class _Head:
+    """What has been gathered so far."""
+
+    vertices: list[NDArray[np.float64]] = field(default_factory=list)
+    faces: list[NDArray[np.int64]] = field(default_factory=list)
+    uvs: list[NDArray[np.float32]] = field(default_factory=list)
+    uv_faces: list[NDArray[np.int64]] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+    vertex_count: int = 0
+    face_count: int = 0
+    uv_count: int = 0
+
+
+def read_gltf(data: bytes, path: Path) -> Mesh:
+    """Read the default scene of a GLB or glTF file.
+
+    Vertices are in accessor order, node after node in depth-first order; primitives of a node that share their
+    positions share their vertices. World transforms are applied, except to skinned meshes, whose node transform the
+    format ignores. Points, lines, normals, skins, textures and existing morph targets are left out.
+
+    Parameters
+    ----------
+    data
+        The content of the file.
+    path
+        Where it came from; external buffers must lie in its folder or below.
+
+    Returns
+    -------
+    Mesh
+        Triangles in world space, texture coordinates, and one group for each node and primitive.
+
+    Raises
+    ------
+    MeshFileError
+        Truncated, inconsistent, or compressed with Draco or meshopt.
+    MeshError
+        As :class:`Mesh`.
+    """
+    document = GltfDocument(data, path)
+    head = _Head()
+    for node, world in _nodes(document):
+        if "mesh" in node:
+            _add_mesh(document, head, node, np.eye(4) if "skin" in node else world)
+    if not head.vertices:
+        raise MeshFileError("the scene has no triangle mesh; export the head as a mesh")
+    vertices = _single(np.concatenate(head.vertices))
+    faces = np.concatenate(head.faces).reshape(-1)
+    sizes = np.full(len(faces) // 3, 3, np.int32)
+    groups = tuple(head.groups)
+    if not head.uvs:
+        return Mesh(vertices, faces, sizes, groups=groups, source=path)
+    return Mesh(vertices, faces, sizes, np.concatenate(head.uvs), np.concatenate(head.uv_faces).reshape(-1), groups, path)
+
+
+def _single(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, and Mesh says so
+        return values.astype(np.float32)
+
+
+def _nodes(document: GltfDocument) -> Iterator[tuple[dict[str, Any], NDArray[np.float64]]]:
+    """Nodes of the scene with their world matrices, depth first."""
+    count = len(document.items("nodes"))
+    if count == 0:  # a library of meshes
+        for index in range(len(document.items("meshes"))):
+            yield {"mesh": index}, np.eye(4)
+        return
+    if document.items("scenes"):
+        scene = document.item("scenes", integer(document.root, "scene", "the file", 0))
+        roots = _indices(scene, "nodes", "the scene")
+    else:
+        children = {c for i in range(count) for c in _indices(document.item("nodes", i), "children", f"nodes[{i}]")}
+        roots = [i for i in range(count) if i not in children]
+    stack = [(index, np.eye(4)) for index in reversed(roots)]
+    seen: set[int] = set()
+    while stack:
+        index, parent = stack.pop()
+        where = f"nodes[{index}]"
+        node = document.item("nodes", index)
+        if index in seen:
+            raise MeshFileError(f"{where} is reached twice; a node may have one parent, and no cycles")
+        seen.add(index)
+        world = parent @ _local_matrix(node, where)
+        yield node, world
+        stack.extend((child, world) for child in reversed(_indices(node, "children", where)))
+
+
+def _local_matrix(node: dict[str, Any], where: str) -> NDArray[np.float64]:
+    """(4, 4) matrix of a node, from its matrix or its translation, rotation (a unit quaternion) and scale."""
+    if "matrix" in node:
+        return _numbers(node, "matrix", np.eye(4).reshape(-1), where).reshape(4, 4).T
+    x, y, z, w = _numbers(node, "rotation", np.array([0.0, 0.0, 0.0, 1.0]), where)
+    rotation = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array(rotation) * _numbers(node, "scale", np.ones(3), where)
+    matrix[:3, 3] = _numbers(node, "translation", np.zeros(3), where)
+    return matrix
+
+
+def _numbers(owner: dict[str, Any], key: str, default: NDArray[np.float64], where: str) -> NDArray[np.float64]:
+    value = owner.get(key)
+    if value is None:
+        return default
+    if not isinstance(value, list) or len(value) != len(default) or not all(type(x) in (int, float) for x in value):
+        raise MeshFileError(f"{where}.{key} is not {len(default)} numbers")
+    try:
+        numbers = np.array(value, np.float64)
+    except OverflowError:
+        numbers = np.full(len(default), np.inf)
+    if not np.isfinite(numbers).all() or np.abs(numbers).max() > 1e30:
+        raise MeshFileError(f"{where}.{key} is not finite")
+    return numbers
+
+
+def _indices(owner: dict[str, Any], key: str, where: str) -> list[int]:
+    value = owner.get(key, [])
+    if not isinstance(value, list) or not all(type(x) is int and x >= 0 for x in value):
+        raise MeshFileError(f"{where}.{key} is not a list of indices")
+    return value
+
+
+def _add_mesh(document: GltfDocument, head: _Head, node: dict[str, Any], world: NDArray[np.float64]) -> None:
+    index = integer(node, "mesh", "a node")
+    mesh = document.item("meshes", index)
+    primitives = mesh.get("primitives", [])
+    if not isinstance(primitives, list):
+        raise MeshFileError(f"meshes[{index}].primitives is not an array")
+    name = str(node.get("name") or mesh.get("name") or "")
+    bases: dict[int, tuple[int, int]] = {}  # POSITION accessor -> its first vertex in the head, and their number
+    uv_bases: dict[int, tuple[int, int]] = {}
+    for number, primitive in enumerate(primitives):
+        where = f"meshes[{index}].primitives[{number}]"
+        if not isinstance(primitive, dict):
+            raise MeshFileError(f"{where} is not an object")
+        mode = integer(primitive, "mode", where, _TRIANGLES)
+        if mode not in (_TRIANGLES, _STRIP, _FAN):
+            continue
+        if _DRACO in document.item_or_empty(primitive, "extensions"):
+            raise MeshFileError("the file is compressed with Draco; export it uncompressed")
+        attributes = document.item_or_empty(primitive, "attributes")
+        positions = integer(attributes, "POSITION", f"{where}.attributes")
+        if positions not in bases:
+            points = document.accessor(positions, 3)
+            bases[positions] = (head.vertex_count, len(points))
+            head.vertices.append(_transformed(points, world))
+            head.vertex_count += len(points)
+        base, count = bases[positions]
+        faces = _triangles(document, primitive, mode, count, where)
+        if np.linalg.det(world[:3, :3]) < 0:  # a mirroring turns triangles inside out: turn them back
+            faces = faces[:, ::-1]
+        _check_total(head.vertex_count + head.face_count + len(faces))
+        head.faces.append(faces + base)
+        head.uv_faces.append(_uv_faces(document, head, attributes, uv_bases, faces, where))
+        material = _material(document, primitive, where)
+        head.groups.append(Group(name, material, head.face_count, len(faces)))
+        head.face_count += len(faces)
+
+
+def _check_total(elements: int) -> None:
+    """Nodes may repeat one mesh, so the file size does not bound the head."""
+    if elements > MAX_ELEMENTS:
+        raise MeshFileError(f"the scene has more than {MAX_ELEMENTS:,} vertices and triangles; decimate it")
+
+
+def _transformed(points: NDArray[Any], world: NDArray[np.float64]) -> NDArray[np.float64]:
+    points = points.astype(np.float64)
+    if np.array_equal(world, np.eye(4)):
+        return points
+    with np.errstate(over="ignore", invalid="ignore"):
+        return points @ world[:3, :3].T + world[:3, 3]
+
+
+def _triangles(
+    document: GltfDocument, primitive: dict[str, Any], mode: int, count: int, where: str
+) -> NDArray[np.int64]:
+    """(T, 3) int64; corners left over after the last whole triangle are ignored, as renderers do."""
+    if "indices" in primitive:
+        corners = document.accessor(integer(primitive, "indices", where), 1)[:, 0]
+        if corners.dtype.kind != "u":
+            raise MeshFileError(f"the indices of {where} are not unsigned whole numbers")
+        corners = corners.astype(np.int64)
+    else:
+        corners = np.arange(count)
+    if len(corners) and corners.max() >= count:
+        face = int(np.argmax(corners >= count)) // 3
+        raise MeshFileError(
+            f"{where}: face {face} references vertex {corners.max()}; it has {count} vertices (indices start at 0)"
+        )
+    if mode == _TRIANGLES:
+        return corners[: len(corners) // 3 * 3].reshape(-1, 3)
+    i = np.arange(max(len(corners) - 2, 0))
+    if mode == _STRIP:
+        return corners[np.stack([i, i + 1 + i % 2, i + 2 - i % 2], axis=1)]
+    return corners[np.stack([i + 1, i + 2, np.zeros_like(i)], axis=1)]
+
+
+def _uv_faces(
+    document: GltfDocument,
+    head: _Head,
+    attributes: dict[str, Any],
+    bases: dict[int, tuple[int, int]],
+    faces: NDArray[np.int64],
+    where: str,
+) -> NDArray[np.int64]:
+    """(T, 3) texture coordinates of the corners, -1 where the primitive has none."""
+    if "TEXCOORD_0" not in attributes:
+        return np.full_like(faces, -1)
+    accessor = integer(attributes, "TEXCOORD_0", f"{where}.attributes")
+    if accessor not in bases:
+        uvs = document.accessor(accessor, 2).astype(np.float32)
+        bases[accessor] = (head.uv_count, len(uvs))
+        head.uvs.append(np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=1))  # glTF has the origin at the top left
+        head.uv_count += len(uvs)
+        _check_total(head.uv_count)
+    base, count = bases[accessor]
+    if len(faces) and faces.max() >= count:
+        raise MeshFileError(f"{where} has fewer texture coordinates ({count}) than vertices")
+    return faces + base
+
+
+def _material(document: GltfDocument, primitive: dict[str, Any], where: str) -> str | None:
+    if "material" not in primitive:
+        return None
+    index = integer(primitive, "material", where)
+    return str(document.item("materials", index).get("name") or f"material_{index}")
