@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from raf_runtime.contract import ARKIT_POSES
+from scipy.spatial.transform import Rotation
 
-from raf_training.data.rig_source import RigSource, arkit_deltas, build_source, read_archive
+from raf_runtime.contract import ARKIT_POSES
+from raf_training.data.rig_source import Floats, RigSource, Shapes, build_source, read_archive
 
 __all__ = ["load_ict"]
 
 ATTRIBUTION: Final = "ICT-FaceKit (c) 2020 USC Institute for Creative Technologies, MIT licence"
 
 _SPLIT: Final = {"browInnerUp", "cheekPuff"}  # one ARKit name, two ICT shapes
+_UNSIDED: Final = {"jawLeft", "jawRight", "mouthLeft", "mouthRight"}  # a direction, not a side
 _ABSENT: Final = {"tongueOut"}
 
+# Degrees that a look turns an eyeball; MakeHuman's are 15, 15, 10, 11, Vitruvian's 28, 20, 15, 12.
+_GAZE: Final = {"In": 20.0, "Out": 20.0, "Up": 14.0, "Down": 14.0}
 
-def _ict_mix(pose: str) -> dict[str, float]:
-    """ICT shapes and weights that make one ARKit pose."""
+
+def _ict_names(pose: str) -> list[str]:
+    """Names of the ICT shapes whose sum is one ARKit pose."""
     if pose in _SPLIT:
-        return {f"{pose}_L": 1.0, f"{pose}_R": 1.0}
-    for side in ("Left", "Right"):
-        if pose.endswith(side) and pose not in {"jawLeft", "jawRight", "mouthLeft", "mouthRight"}:
-            return {f"{pose.removesuffix(side)}_{side[0]}": 1.0}
-    return {pose: 1.0}
+        return [f"{pose}_L", f"{pose}_R"]
+    if pose in _UNSIDED:
+        return [pose]
+    return [re.sub("(Left|Right)$", lambda side: f"_{side[0][0]}", pose)]
+
+
+def _gaze(ball: Floats, side: str) -> Shapes:
+    """Displacements of one eyeball by its four looks; ICT's own shapes move the lids only."""
+    offset = ball - (ball.min(0) + ball.max(0)) / 2
+    inward = -1.0 if side == "Left" else 1.0
+    turns = {"In": ("y", inward), "Out": ("y", -inward), "Up": ("x", -1.0), "Down": ("x", 1.0)}
+    return {
+        f"eyeLook{look}{side}": (
+            Rotation.from_euler(axis, sign * _GAZE[look], degrees=True).apply(offset) - offset
+        ).astype(np.float32)
+        for look, (axis, sign) in turns.items()
+    }
 
 
 def load_ict(data_dir: Path) -> list[RigSource]:
@@ -48,10 +66,18 @@ def load_ict(data_dir: Path) -> list[RigSource]:
     """
     archive = read_archive(data_dir / "ict_facekit.npz")
     modes = archive["identity_deltas"]
-    table = {pose: _ict_mix(pose) for pose in ARKIT_POSES if pose not in _ABSENT}
-    deltas, mask = arkit_deltas(table, archive["expression_names"].tolist(), archive["expression_deltas"])
+    own = dict(zip(archive["expression_names"].tolist(), archive["expression_deltas"], strict=True))
+    shapes: Shapes = {
+        pose: np.stack([own[name] for name in _ict_names(pose)]).astype(np.float32).sum(0)
+        for pose in ARKIT_POSES
+        if pose not in _ABSENT
+    }
+    for side in ("Left", "Right"):
+        ball = archive["vertex_part"] == archive["part_names"].tolist().index(f"eyeball_{side.lower()}")
+        for pose, motion in _gaze(archive["vertices"][ball], side).items():
+            shapes[pose][ball] = motion
 
-    def sample(rng: np.random.Generator) -> np.ndarray:
+    def sample(rng: np.random.Generator) -> Floats:
         # The coefficients of the scans are standard normal; beyond 2.5 the tails are caricatures.
         return np.clip(rng.standard_normal(len(modes)), -2.5, 2.5).astype(np.float32)
 
@@ -62,8 +88,7 @@ def load_ict(data_dir: Path) -> list[RigSource]:
             attribution=ATTRIBUTION,
             faces=archive["faces"],
             neutral=archive["vertices"],
-            deltas=deltas,
-            mask=mask,
+            shapes=shapes,
             modes=modes,
             sample_weights=sample,
             keep_face_size=False,

@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from raf_runtime.contract import ARKIT_POSES
 
-from raf_training.data.rig_source import RigSource, Sampler, arkit_deltas, build_source, read_archive
+from raf_runtime.contract import ARKIT_POSES
+from raf_training.data.rig_source import Floats, RigSource, Sampler, build_source, read_archive
 
 __all__ = ["load_makehuman", "makehuman_sampler"]
 
@@ -23,9 +23,22 @@ _MUSCLES: Final = ("minmuscle", "averagemuscle", "maxmuscle")
 _WEIGHTS: Final = ("minweight", "averageweight", "maxweight")
 
 # A slider moves with this chance, up to this weight. Heads get odd, then broken, beyond about twice as much.
-_SLIDER_CHANCE: Final = 0.3
+_SLIDER_CHANCE: Final = 0.22
 _SLIDER_MAX: Final = 0.6
-_ASYMMETRY_MAX: Final = 0.3
+# Less for the strong ones (start of the slider's name), and for those that pull one side only.
+_LIMIT: Final = {
+    "asym/": 0.3,
+    "eyebrows/eyebrows-trans": 0.15,
+    "eyes/eye-height": 0.3,  # lids opened further than the shapes, made for the mean face, can close
+    "eyes/eye-scale": 0.25,
+    "eyes/eye-trans": 0.3,
+    "forehead/": 0.3,
+    "head/head-scale": 0.35,
+    "mouth/mouth-dimples": 0.25,
+    "mouth/mouth-laugh-lines": 0.25,
+    "mouth/mouth-trans": 0.25,
+    "nose/nose-trans": 0.25,
+}
 
 # Last words of sliders that are not one end of a pair but one of several shapes, of which a head has one.
 _SHAPES: Final = frozenset(
@@ -53,15 +66,20 @@ def load_makehuman(data_dir: Path) -> list[RigSource]:
     """
     head = read_archive(data_dir / "makehuman_heads.npz")
     proxies = read_archive(data_dir / "makehuman_proxies.npz")
-    table = {pose: {pose: 1.0} for pose in ARKIT_POSES}
-    deltas, mask = arkit_deltas(table, head["expression_names"].tolist(), head["expression_deltas"])
+    own = dict(zip(head["expression_names"].tolist(), head["expression_deltas"], strict=True))
     sample = makehuman_sampler(head["identity_names"].tolist())
     modes = head["identity_deltas"]
 
-    def source(name: str, faces: NDArray[np.int32], bind: NDArray[np.int32], by: NDArray[np.float32]) -> RigSource:
-        def carry(fields: NDArray[np.floating]) -> NDArray[np.float32]:
-            """(..., V_head, 3) -> (..., V_proxy, 3)."""
-            return np.einsum("pk,...pkc->...pc", by, fields[..., bind, :].astype(np.float32))
+    def source(
+        name: str,
+        faces: NDArray[np.int32],
+        bind: NDArray[np.int32],
+        bind_weights: Floats,
+        anchors: Floats | None = None,
+    ) -> RigSource:
+        def carry(field: NDArray[np.floating]) -> Floats:
+            """(V_head, 3) -> (V_proxy, 3)."""
+            return np.einsum("pk,pkc->pc", bind_weights, field[bind].astype(np.float32))
 
         return build_source(
             name=name,
@@ -69,19 +87,27 @@ def load_makehuman(data_dir: Path) -> list[RigSource]:
             attribution=ATTRIBUTION,
             faces=faces,
             neutral=carry(head["vertices"]),
-            deltas=carry(deltas),
-            mask=mask,
+            shapes={pose: carry(own[pose]) for pose in ARKIT_POSES},
             modes=np.stack([carry(mode).astype(np.float16) for mode in modes]),
             sample_weights=sample,
             keep_face_size=True,
+            anchors=anchors,
         )
 
     itself = np.arange(len(head["vertices"]), dtype=np.int32)[:, None]
-    sources = [source("makehuman", head["faces"], itself, np.ones(itself.shape, np.float32))]
-    for proxy in proxies["names"].tolist():
-        arrays = (proxies[f"{proxy}_{key}"] for key in ("faces", "bind", "weights"))
-        sources.append(source(f"makehuman/{proxy}", *arrays))
-    return sources
+    base = source("makehuman", head["faces"], itself, np.ones(itself.shape, np.float32))
+    anchors = base.anchors(base.neutral)
+    bound = [
+        source(
+            f"makehuman/{name}",
+            proxies[f"{name}_faces"],
+            proxies[f"{name}_bind"],
+            proxies[f"{name}_weights"],
+            anchors,
+        )
+        for name in proxies["names"].tolist()
+    ]
+    return [base, *bound]
 
 
 def makehuman_sampler(names: Sequence[str]) -> Sampler:
@@ -108,7 +134,7 @@ def makehuman_sampler(names: Sequence[str]) -> Sampler:
             stem, _, end = target.removeprefix("l-").removeprefix("r-").rpartition("-")
             sliders[f"{folder}/shape" if end in _SHAPES else f"{folder}/{stem}"][end].append(i)
 
-    def sample(rng: np.random.Generator) -> NDArray[np.float32]:
+    def sample(rng: np.random.Generator) -> Floats:
         weights = np.zeros(len(names), np.float32)
         for name, weight in _macro_weights(rng).items():
             if name in index:  # targets that leave the head alone are not in the archive
@@ -116,7 +142,7 @@ def makehuman_sampler(names: Sequence[str]) -> Sampler:
         for slider, ends in sliders.items():
             if rng.random() < _SLIDER_CHANCE:
                 end = list(ends)[rng.integers(len(ends))]
-                most = _ASYMMETRY_MAX if slider.startswith("asym/") else _SLIDER_MAX
+                most = next((m for start, m in _LIMIT.items() if slider.startswith(start)), _SLIDER_MAX)
                 weights[ends[end]] = rng.uniform(0.0, most)
         return weights
 

@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from raf_runtime.contract import ARKIT_POSES
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from raf_runtime.contract import ARKIT_POSES
 from raf_training.errors import DataError
 
-__all__ = ["RigSource", "arkit_deltas", "build_source", "read_archive"]
+__all__ = ["Floats", "RigSource", "Sampler", "Shapes", "build_source", "read_archive"]
 
 Floats = NDArray[np.float32]
+Shapes = dict[str, Floats]  # name -> (V, 3) displacements
 Sampler = Callable[[np.random.Generator], Floats]
 
 _ANCHOR_POSES: Final = ("eyeBlinkLeft", "eyeBlinkRight", "mouthPucker")
@@ -43,9 +44,10 @@ class RigSource:
     neutral
         ``(V, 3) float32`` mean identity, archive unit.
     deltas
-        ``(52, V, 3) float32`` displacements in the order of ``ARKIT_POSES``, archive unit; zeros where absent.
+        ``(52, V, 3) float32`` displacements in the order of ``ARKIT_POSES``, archive unit; absent ones are 0.
     mask
-        ``(52,) bool``, False where the rig lacks the shape.
+        ``(52,) bool``, False where the rig lacks the shape. On a mesh without a tongue, an empty tongueOut is
+        the truth and not masked.
     part
         ``(V,) int32`` label of the connected component.
     anchor_weights
@@ -55,8 +57,8 @@ class RigSource:
     sample_weights
         Draws the ``(M,)`` weights of one identity.
     fit_weights
-        ``(V,) float32`` summing to 1, or None: where given, identities are moved and scaled to fit the neutral
-        face there. The shapes do not depend on the identity, so the face must keep its size for them to fit.
+        ``(V,) float32`` summing to 1, or None: where given, identities are moved and scaled to fit the
+        neutral face there. The shapes do not depend on the identity, so that the face must keep its size.
     """
 
     name: str
@@ -122,20 +124,25 @@ def build_source(
     attribution: str,
     faces: NDArray[np.int32],
     neutral: Floats,
-    deltas: Floats,
-    mask: NDArray[np.bool_],
+    shapes: Mapping[str, Floats],
     modes: NDArray[np.float16],
     sample_weights: Sampler,
     keep_face_size: bool,
+    anchors: Floats | None = None,
 ) -> RigSource:
-    """Make a source; parts, anchors and fit weights follow from the faces and the deltas.
+    """Make a source; mask, parts, anchors and fit weights follow from the faces and the shapes.
 
     Parameters
     ----------
-    name, family, attribution, faces, neutral, deltas, mask, modes, sample_weights
+    name, family, attribution, faces, neutral, modes, sample_weights
         As in :class:`RigSource`.
+    shapes
+        ARKit name -> ``(V, 3)`` displacements; poses left out are masked.
     keep_face_size
         Whether identities are fitted to the neutral where the shapes move the face.
+    anchors
+        ``(3, 3)`` where the anchors of the neutral shall lie: those of the mesh that this one is bound to.
+        None: at the centroids of the shapes' motion.
 
     Returns
     -------
@@ -146,13 +153,22 @@ def build_source(
     DataError
         If the rig lacks a shape that its anchors are made of.
     """
-    anchor_weights = np.empty((len(_ANCHOR_POSES), len(neutral)), np.float32)
-    for row, pose in enumerate(_ANCHOR_POSES):
-        motion = (deltas[ARKIT_POSES.index(pose)] ** 2).sum(1)
-        if not motion.any():
-            raise DataError(f"{name}: shape {pose} is absent, but eyes and mouth are located by it; map it")
-        anchor_weights[row] = motion / motion.sum()
-    motion = np.sqrt((deltas**2).sum(axis=(0, 2)))
+    mask = np.array([pose in shapes for pose in ARKIT_POSES])
+    deltas = np.zeros((len(ARKIT_POSES), *neutral.shape), np.float32)
+    for pose, shape in shapes.items():
+        deltas[ARKIT_POSES.index(pose)] = shape
+    energy = (deltas**2).sum(2)
+    anchor_weights = energy[[ARKIT_POSES.index(pose) for pose in _ANCHOR_POSES]]
+    if not anchor_weights.any(axis=1).all():
+        raise DataError(
+            f"{name} lacks one of {', '.join(_ANCHOR_POSES)}, which its anchors are made of; map it"
+        )
+    anchor_weights /= anchor_weights.sum(1, keepdims=True)
+    if anchors is not None:
+        anchor_weights = np.stack(
+            [_tilt(row, neutral, goal) for row, goal in zip(anchor_weights, anchors, strict=True)]
+        )
+    motion = np.sqrt(energy.sum(0))
     return RigSource(
         name=name,
         family=family,
@@ -165,8 +181,16 @@ def build_source(
         anchor_weights=anchor_weights,
         modes=modes,
         sample_weights=sample_weights,
-        fit_weights=(motion / motion.sum()).astype(np.float32) if keep_face_size else None,
+        fit_weights=motion / motion.sum() if keep_face_size else None,
     )
+
+
+def _tilt(weights: Floats, points: Floats, goal: Floats) -> Floats:
+    """Change ``(V,)`` weights, linearly in space, so that the mean of ``points`` comes to ``goal``."""
+    offset = points - weights @ points
+    spread = (weights[:, None] * offset).T @ offset
+    slope = np.linalg.lstsq(spread, goal - weights @ points, rcond=None)[0]
+    return (weights * (1.0 + offset @ slope)).astype(np.float32)
 
 
 def _components(faces: NDArray[np.int32], count: int) -> NDArray[np.int32]:
@@ -177,42 +201,7 @@ def _components(faces: NDArray[np.int32], count: int) -> NDArray[np.int32]:
     return connected_components(edges, directed=False)[1].astype(np.int32)
 
 
-def arkit_deltas(
-    table: Mapping[str, Mapping[str, float]], names: list[str], shapes: NDArray[np.floating]
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Combine a rig's own shapes into the ARKit 52.
-
-    Parameters
-    ----------
-    table
-        ARKit name -> {own shape name: weight}; names left out are masked.
-    names
-        The S own shape names.
-    shapes
-        ``(S, V, 3)`` displacements.
-
-    Returns
-    -------
-    deltas : (52, V, 3) float32
-        Zeros where masked.
-    mask : (52,) bool
-
-    Raises
-    ------
-    DataError
-        If the table names a shape that the archive lacks.
-    """
-    index = {name: i for i, name in enumerate(names)}
-    if absent := sorted({own for mix in table.values() for own in mix} - index.keys()):
-        raise DataError(f"archive lacks the shapes {', '.join(absent)}; make it again with `raf-data`")
-    deltas = np.zeros((len(ARKIT_POSES), *shapes.shape[1:]), np.float32)
-    for pose, mix in table.items():
-        for own, weight in mix.items():
-            deltas[ARKIT_POSES.index(pose)] += np.float32(weight) * shapes[index[own]].astype(np.float32)
-    return deltas, np.array([pose in table for pose in ARKIT_POSES])
-
-
-def read_archive(path: Path) -> dict[str, NDArray[np.generic]]:
+def read_archive(path: Path) -> dict[str, NDArray[Any]]:
     """Read every array of an ``.npz`` archive; nothing is ever unpickled.
 
     Parameters
@@ -236,4 +225,5 @@ def read_archive(path: Path) -> dict[str, NDArray[np.generic]]:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{path} is not a readable .npz archive ({error}); make it again with `raf-data`") from error
+        message = f"{path} is not a readable .npz archive ({error}); make it again with `raf-data`"
+        raise DataError(message) from error
