@@ -74,7 +74,7 @@ _HALVED: Final[dict[str, dict[str, float]]] = {
 }
 
 # The rig's own inner and outer brows tear at their ends; the whole brow cut softly in two does not.
-_RAISED_BROWS: Final = "Eyebrows_Raised_Both"
+_RAISED_BROWS: Final = {"Eyebrows_Raised_Both": 0.8}
 
 
 def vitruvian_shapes(neutral: Floats, names: list[str], shapes: NDArray[np.floating]) -> Shapes:
@@ -107,12 +107,13 @@ def vitruvian_shapes(neutral: Floats, names: list[str], shapes: NDArray[np.float
 
     poses = {pose: mix(weights) for pose, weights in _CENTRAL.items()}
     inner, outer = _BROW
-    poses["browInnerUp"] = own[_RAISED_BROWS] * _smoothstep(-np.abs(x), -outer, -inner)
+    brows = mix(_RAISED_BROWS)
+    poses["browInnerUp"] = brows * _smoothstep(-np.abs(x), -outer, -inner)
     for side, sign in zip(SIDES, (1.0, -1.0), strict=True):
         half = _smoothstep(sign * x, -_MIDLINE, _MIDLINE)
         poses |= {pose + side: mix(weights, f"_{side}") for pose, weights in _SIDED.items()}
         poses |= {pose + side: mix(weights) * half for pose, weights in _HALVED.items()}
-        poses[f"browOuterUp{side}"] = own[_RAISED_BROWS] * _smoothstep(sign * x, inner, outer)
+        poses[f"browOuterUp{side}"] = brows * _smoothstep(sign * x, inner, outer)
     return poses
 
 
