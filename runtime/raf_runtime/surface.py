@@ -1,0 +1,206 @@
+"""The surface that is computed on: seams welded, broken elements set aside, input vertices remembered.
+
+Axis legend: V input vertices, S surface vertices, T triangles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from raf_runtime.errors import MeshError
+
+__all__ = ["Surface"]
+
+# Two positions closer than this fraction of the bounding-box diagonal are one position: wide enough for the
+# rounding of a float32 file and a node transform, far below the distance between closed lips.
+COINCIDENT = 1e-6
+# Faces across a seam continue each other; faces of touching lips or lids fold back on each other.
+FOLD = -0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """A welded triangle surface and its relation to the input mesh.
+
+    Attributes
+    ----------
+    vertices : (S, 3) float64
+        Positions, in the unit and frame of the input.
+    faces : (T, 3) int64
+        Triangles, no repeated corner and no repeated triangle.
+    from_input : (V,) int64
+        Surface vertex of every input vertex, -1 where no triangle uses it.
+    component : (S,) int64
+        Connected component of every surface vertex, numbered by falling area.
+    set_aside : int
+        Number of input triangles left out: repeated corners or duplicates of another triangle.
+    """
+
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int64]
+    from_input: NDArray[np.int64]
+    component: NDArray[np.int64]
+    set_aside: int
+
+    @classmethod
+    def build(cls, vertices: ArrayLike, faces: ArrayLike) -> Surface:
+        """Weld the seams of a triangle mesh.
+
+        Parameters
+        ----------
+        vertices : (V, 3) float
+            Positions in any unit and frame.
+        faces : (T, 3) int
+            Triangles.
+
+        Raises
+        ------
+        MeshError
+            If the arrays have other shapes, are not finite, index outside the vertices, or span no area.
+        """
+        points, triangles = _checked(vertices, faces)
+        weld = _weld(points, triangles)
+        corners = weld[triangles]
+        keep = _proper(corners)
+        used = np.zeros(int(weld.max()) + 1, dtype=bool)
+        used[corners[keep]] = True
+        renumber = np.where(used, np.cumsum(used) - 1, -1)
+        from_input = renumber[weld]
+        welded_faces = renumber[corners[keep]]
+        position = np.empty((int(used.sum()), 3))
+        inside = from_input >= 0
+        position[from_input[inside]] = points[inside]
+        if len(welded_faces) == 0 or not face_areas(position, welded_faces).sum() > 0:
+            raise MeshError(
+                f"the mesh has no area: none of its {len(triangles)} triangles spans a surface. "
+                "Export the head as a polygon mesh, not as a point cloud, curve or collapsed shape"
+            )
+        return cls(
+            position, welded_faces, from_input, _components(position, welded_faces), len(triangles) - int(keep.sum())
+        )
+
+    def to_input(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Carry values (..., S, C) on the surface to the input vertices (..., V, C); unused vertices get zero."""
+        result = np.take(values, np.maximum(self.from_input, 0), axis=-2)
+        result[..., self.from_input < 0, :] = 0
+        return result
+
+
+def face_areas(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Areas (T,) of triangles, in the square of the vertices' unit."""
+    return 0.5 * np.linalg.norm(face_area_vectors(vertices, faces), axis=1)
+
+
+def face_area_vectors(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Normals (T, 3) whose length is twice the area of the triangle."""
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    return np.cross(b - a, c - a)
+
+
+def _checked(vertices: ArrayLike, faces: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    points = np.asarray(vertices, dtype=np.float64)
+    triangles = np.asarray(faces)
+    if points.ndim != 2 or points.shape[1] != 3 or triangles.ndim != 2 or triangles.shape[1] != 3:
+        raise MeshError(
+            f"expected vertices (V, 3) and triangles (T, 3), got {points.shape} and {triangles.shape}"
+        )
+    if len(points) == 0 or len(triangles) == 0:
+        raise MeshError(f"the mesh is empty: {len(points)} vertices and {len(triangles)} triangles")
+    if not np.issubdtype(triangles.dtype, np.integer):
+        raise MeshError(f"face indices must be integers, got {triangles.dtype}")
+    bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
+    if len(bad):
+        raise MeshError(
+            f"vertex {bad[0]} is not finite: {points[bad[0]].tolist()} ({len(bad)} such vertices). "
+            "Remove or repair them before rigging"
+        )
+    outside = np.flatnonzero(((triangles < 0) | (triangles >= len(points))).any(axis=1))
+    if len(outside):
+        raise MeshError(
+            f"face {outside[0]} references vertex {triangles[outside[0]].max()}; "
+            f"the mesh has {len(points)} (indices start at 0)"
+        )
+    return points, triangles.astype(np.int64, copy=False)
+
+
+def _weld(points: NDArray[np.float64], triangles: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Label (V,) that two vertices share where open edges meet and the faces continue each other.
+
+    Closeness alone would glue lips, lids and double walls. A seam is more: an open edge that coincides with
+    another open edge, run through in the opposite direction, between faces that do not fold back.
+    """
+    place = _coincidence(points)
+    half = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    low, high = half.min(axis=1), half.max(axis=1)
+    _, inverse, counts = np.unique(low * len(points) + high, return_inverse=True, return_counts=True)
+    boundary = np.flatnonzero(counts[inverse] == 1)
+    a, b = half[boundary].T
+    pa, pb = place[a], place[b]
+    distinct = pa != pb
+    boundary, a, b, pa, pb = boundary[distinct], a[distinct], b[distinct], pa[distinct], pb[distinct]
+    key = np.minimum(pa, pb) * len(points) + np.maximum(pa, pb)
+    forward, backward = np.flatnonzero(pa < pb), np.flatnonzero(pa > pb)
+    forward, backward = forward[np.argsort(key[forward])], backward[np.argsort(key[backward])]
+    first = np.searchsorted(key[backward], key[forward], "left")
+    count = np.searchsorted(key[backward], key[forward], "right") - first
+    f = np.repeat(forward, count)
+    offset = np.arange(len(f)) - np.repeat(np.cumsum(count) - count, count)
+    g = backward[np.repeat(first, count) + offset]
+    normal = face_area_vectors(points, triangles)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.finfo(float).tiny)
+    smooth = np.einsum("ij,ij->i", normal[boundary[f] // 3], normal[boundary[g] // 3])
+    chosen = _mutual_best(f, g, smooth) & (smooth > FOLD)
+    f, g = f[chosen], g[chosen]
+    links = np.concatenate([a[f], b[f]]), np.concatenate([b[g], a[g]])
+    graph = sparse.coo_array((np.ones(len(links[0])), links), shape=(len(points), len(points)))
+    return csgraph.connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def _coincidence(points: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Label (V,) shared by vertices at the same position."""
+    low = points.min(axis=0)
+    diagonal = float(np.linalg.norm(points.max(axis=0) - low))
+    if diagonal == 0:
+        return np.zeros(len(points), dtype=np.int64)
+    cell = np.rint((points - low) / (COINCIDENT * diagonal)).astype(np.int64)
+    # A cell index is at most 1e6 per axis, so three of them fit one int64.
+    packed = (cell[:, 0] * 1_000_003 + cell[:, 1]) * 1_000_003 + cell[:, 2]
+    return np.unique(packed, return_inverse=True)[1].astype(np.int64)
+
+
+def _mutual_best(f: NDArray[np.int64], g: NDArray[np.int64], score: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Mask of the pairs (f, g) that are each other's best by score."""
+    best = np.ones(len(f), dtype=bool)
+    for side in (f, g):
+        order = np.lexsort((-score, side))
+        lead = np.ones(len(f), dtype=bool)
+        lead[1:] = side[order][1:] != side[order][:-1]
+        best[order[~lead]] = False
+    return best
+
+
+def _proper(corners: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Mask (T,) of the triangles with three different corners, each set of corners once."""
+    a, b, c = np.sort(corners, axis=1).T
+    keep = (a != b) & (b != c)
+    order = np.lexsort((c, b, a))
+    repeat = np.zeros(len(corners), dtype=bool)
+    same = (a[order][1:] == a[order][:-1]) & (b[order][1:] == b[order][:-1]) & (c[order][1:] == c[order][:-1])
+    repeat[order[1:][same]] = True
+    return keep & ~repeat
+
+
+def _components(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.int64]:
+    size = len(vertices)
+    edges = np.concatenate([faces[:, :2], faces[:, 1:]])
+    graph = sparse.coo_array((np.ones(len(edges), dtype=np.int8), tuple(edges.T)), shape=(size, size))
+    count, label = csgraph.connected_components(graph, directed=False)
+    area = np.bincount(label[faces[:, 0]], weights=face_areas(vertices, faces), minlength=count)
+    rank = np.empty(count, dtype=np.int64)
+    rank[np.argsort(-area, kind="stable")] = np.arange(count)
+    return rank[label]
