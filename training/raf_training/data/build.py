@@ -1,0 +1,119 @@
+"""Build a folder of training samples: one safetensors file each, and a manifest that says what they are.
+
+Sample i is drawn from its own random stream, seeded by (seed, split, i): a build can be interrupted, resumed and
+enlarged, and gives the same files with any number of processes.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+from tqdm import tqdm
+
+from raf_training.data.rig_source import RigSource
+from raf_training.data.samples import SampleOptions, draw_sample
+from raf_training.data.sources import attribution, load_sources
+from raf_training.errors import DataError
+
+__all__ = ["SHARES", "SPLITS", "BuildPlan", "build", "pick_source"]
+
+# The first number of a sample's seed: training and held-out identities never share a stream.
+SPLITS = {"train": 0, "val": 1}
+# How often each family is drawn. MakeHuman's share is split between the base mesh and its proxies.
+SHARES = {"ict": 0.45, "makehuman": 0.27, "vitruvian": 0.28}
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """What to build: archives' folder, result's folder, families, split, number of samples, seed."""
+
+    data: Path
+    out: Path
+    families: tuple[str, ...]
+    split: str
+    samples: int
+    seed: int
+    options: SampleOptions = SampleOptions()
+
+    def manifest(self) -> dict[str, object]:
+        """Everything that determines the samples, except how many there are."""
+        return {
+            "families": list(self.families),
+            "split": self.split,
+            "seed": self.seed,
+            # Through JSON and back, so that it compares equal to one that was read.
+            "options": json.loads(json.dumps(asdict(self.options))),
+        }
+
+
+def pick_source(sources: dict[str, RigSource], families: tuple[str, ...], rng: np.random.Generator) -> RigSource:
+    """Draw a family by its share, then one of its rigs; a family's base mesh counts as half of it."""
+    shares = np.array([SHARES[family] for family in families])
+    family = families[rng.choice(len(families), p=shares / shares.sum())]
+    base, *others = [source for source in sources.values() if source.family == family]
+    return base if not others or rng.random() < 0.5 else others[rng.integers(len(others))]
+
+
+def build(plan: BuildPlan, processes: int) -> None:
+    """Draw the samples that the folder lacks.
+
+    Raises
+    ------
+    DataError
+        If a family is unknown, the archives are missing, or the folder holds samples of another plan.
+    """
+    if unknown := [family for family in plan.families if family not in SHARES]:
+        raise DataError(f"unknown family {unknown[0]!r}; there are {', '.join(SHARES)}")
+    sources = load_sources(plan.data)
+    plan.out.mkdir(parents=True, exist_ok=True)
+    manifest = plan.out / MANIFEST
+    if manifest.is_file():
+        found = json.loads(manifest.read_text())
+        if any(found.get(key) != value for key, value in plan.manifest().items()):
+            raise DataError(f"{plan.out} holds samples of another plan ({manifest}); choose another folder")
+    lines = attribution([s for s in sources.values() if s.family in plan.families])
+    _replace(manifest, json.dumps({**plan.manifest(), "attribution": list(lines)}, indent=1))
+    todo = [i for i in range(plan.samples) if not _path(plan, i).is_file()]
+    # One BLAS thread a process: a sample is many small products. Read when the process loads NumPy.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with ProcessPoolExecutor(
+        processes, multiprocessing.get_context("spawn"), initializer=_start, initargs=(plan,)
+    ) as pool:
+        for _ in tqdm(pool.map(_draw, todo, chunksize=4), total=len(todo), desc=plan.split, unit="sample"):
+            pass
+
+
+def _path(plan: BuildPlan, index: int) -> Path:
+    return plan.out / f"{index:06d}.safetensors"
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+_state: tuple[BuildPlan, dict[str, RigSource]]
+
+
+def _start(plan: BuildPlan) -> None:
+    global _state
+    _state = plan, load_sources(plan.data)
+
+
+def _draw(index: int) -> None:
+    plan, sources = _state
+    rng = np.random.default_rng([plan.seed, SPLITS[plan.split], index])
+    source = pick_source(sources, plan.families, rng)
+    arrays = draw_sample(source, rng, plan.options)
+    temporary = _path(plan, index).with_suffix(".tmp")
+    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, metadata={"source": source.name})
+    temporary.replace(_path(plan, index))

@@ -1,0 +1,186 @@
+"""Training samples: an identity of a rig in a fresh triangulation, crop and proportion, with its operators.
+
+Axis legend: V vertices of the rig, S surface vertices of the sample, T triangles, P = 52 poses, K eigenpairs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import fast_simplification
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+from raf_runtime.operators import Operators
+from raf_runtime.surface import Surface
+
+from raf_training.data.rig_source import RigSource
+
+__all__ = ["PlainHead", "SampleOptions", "draw_head", "draw_sample", "plain_head"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleOptions:
+    """How far samples stray from their rig.
+
+    Attributes
+    ----------
+    eigenpairs : K of the operators.
+    vertices : range that the wanted number of vertices is drawn from, log-uniformly.
+    large_vertices, large_share : the same for a share of large samples.
+    proportion : standard deviation of the logarithm of the scaling along each axis.
+    crop_share : share of samples that are cropped to a mask, a head or a bust.
+    bare_share : share of samples that lose all loose parts; as many again lose a third of them.
+    """
+
+    eigenpairs: int = 128
+    vertices: tuple[int, int] = (700, 3000)
+    large_vertices: tuple[int, int] = (5000, 14000)
+    large_share: float = 0.03
+    proportion: float = 0.04
+    crop_share: float = 0.4
+    bare_share: float = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class PlainHead:
+    """A rigged head in canonical units: ``vertices (V, 3)``, ``faces (T, 3)``, ``deltas (P, V, 3)``."""
+
+    vertices: Floats
+    faces: Ints
+    deltas: NDArray[np.float32]
+
+
+def plain_head(source: RigSource, vertices: NDArray[np.float32], proportion: Floats | None = None) -> PlainHead:
+    """Bring an identity and its shapes to the canonical frame (origin and unit from its three anchors)."""
+    scale = np.ones(3) if proportion is None else proportion
+    anchors = source.anchors(vertices).astype(np.float64) * scale
+    origin = anchors.mean(axis=0)
+    unit = float(np.sqrt(np.square(anchors - origin).sum(axis=1).mean()))
+    deltas = source.deltas * (scale / unit).astype(np.float32)
+    return PlainHead((vertices * scale - origin) / unit, _triangulate(source.faces, None), deltas)
+
+
+def draw_head(source: RigSource, rng: np.random.Generator, options: SampleOptions) -> PlainHead:
+    """Draw an identity, its proportions, a crop, its loose parts and a triangulation."""
+    proportion = np.exp(options.proportion * rng.standard_normal(3))
+    head = plain_head(source, source.identity(rng), proportion)
+    faces = _triangulate(source.faces, rng)
+    faces = faces[_kept_parts(source.part, rng, options)[faces[:, 0]]]
+    if rng.random() < options.crop_share:
+        inside = _crop(head.vertices, rng)
+        if (cropped := inside[faces].all(axis=1)).sum() > 200:
+            faces = faces[cropped]
+    return _retriangulate(_compact(head.vertices, faces, head.deltas), rng, options)
+
+
+def draw_sample(
+    source: RigSource, rng: np.random.Generator, options: SampleOptions
+) -> dict[str, NDArray[np.generic]]:
+    """Draw a head and compute what training needs.
+
+    Returns
+    -------
+    dict
+        The network's inputs under their contract names, float16 except for ``mass`` and ``eigenvalues``;
+        ``deltas (P, S, 3) float16`` in canonical units; ``mask (P,) bool``.
+    """
+    head = draw_head(source, rng, options)
+    surface = Surface.build(head.vertices, head.faces)
+    operators = Operators.build(surface.vertices, surface.faces, surface.component, options.eigenpairs)
+    origin = np.zeros(len(surface.vertices), dtype=np.int64)
+    used = surface.from_input >= 0
+    origin[surface.from_input[used]] = np.flatnonzero(used)
+    wide = ("mass", "eigenvalues")
+    arrays: dict[str, NDArray[np.generic]] = {
+        name: value if name in wide else value.astype(np.float16) for name, value in operators.as_inputs().items()
+    }
+    arrays["positions"] = operators.positions
+    arrays["deltas"] = head.deltas[:, origin].astype(np.float16)
+    arrays["mask"] = source.mask
+    return arrays
+
+
+def _triangulate(faces: NDArray[np.int32], rng: np.random.Generator | None) -> Ints:
+    """Split quads: along the first diagonal, or, given chance, all along either or each along its own."""
+    quads = faces[faces[:, 3] >= 0].astype(np.int64)
+    if rng is not None:
+        share = (0.0, 1.0, 0.5)[rng.integers(3)]
+        turned = rng.random(len(quads)) < share
+        quads[turned] = np.roll(quads[turned], 1, axis=1)
+    return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]], faces[faces[:, 3] < 0, :3].astype(np.int64)])
+
+
+def _kept_parts(part: NDArray[np.int32], rng: np.random.Generator, options: SampleOptions) -> NDArray[np.bool_]:
+    """Mask (V,) of the vertices whose part stays; the largest always does."""
+    count = int(part.max()) + 1
+    main = int(np.bincount(part).argmax())
+    chance = rng.random()
+    dropped = 1.0 if chance < options.bare_share else 0.33 if chance < 2 * options.bare_share else 0.0
+    keep = rng.random(count) >= dropped
+    keep[main] = True
+    return keep[part]
+
+
+def _crop(vertices: Floats, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Mask (V,) of a mask, head or bust around the face (the origin; a head is about six units tall)."""
+    kind = rng.integers(3)
+    if kind == 0:
+        radii = rng.uniform(2.3, 4.0) * rng.uniform(0.9, 1.2, size=3)
+        return np.square((vertices - [0, 0.4, 0]) / radii).sum(axis=1) < 1
+    if kind == 1:
+        return vertices[:, 2] > -rng.uniform(0.7, 4.0)
+    normal = np.array([0, 1, 0.3 * rng.standard_normal()])
+    return vertices @ normal > -rng.uniform(2.0, 4.5)
+
+
+def _compact(vertices: Floats, faces: Ints, deltas: NDArray[np.float32]) -> PlainHead:
+    used = np.unique(faces)
+    renumber = np.full(len(vertices), -1, dtype=np.int64)
+    renumber[used] = np.arange(len(used))
+    return PlainHead(vertices[used], renumber[faces], deltas[:, used])
+
+
+def _retriangulate(head: PlainHead, rng: np.random.Generator, options: SampleOptions) -> PlainHead:
+    """Decimate or subdivide towards a random number of vertices."""
+    large = rng.random() < options.large_share
+    low, high = options.large_vertices if large else options.vertices
+    wanted = int(np.exp(rng.uniform(np.log(low), np.log(high))))
+    if len(head.vertices) > 1.15 * wanted:
+        return _decimate(head, wanted, aggression=float(rng.uniform(3, 8)))
+    if 2 * len(head.vertices) < wanted:
+        return _subdivide(head)
+    return head
+
+
+def _decimate(head: PlainHead, wanted: int, aggression: float) -> PlainHead:
+    """Collapse edges, then let one original vertex stand for each that is left: its shapes stay exact."""
+    points = head.vertices.astype(np.float32)
+    triangles = head.faces.astype(np.int32)
+    reduction = 1 - wanted / len(points)
+    _, _, collapses = fast_simplification.simplify(points, triangles, reduction, agg=aggression, return_collapses=True)
+    moved, faces, mapping = fast_simplification.replay_simplification(points, triangles, collapses)
+    distance = np.linalg.norm(points - moved[mapping], axis=1)
+    order = np.lexsort((distance, mapping))
+    lead = np.ones(len(order), dtype=bool)
+    lead[1:] = mapping[order][1:] != mapping[order][:-1]
+    stand_in = np.zeros(len(moved), dtype=np.int64)
+    stand_in[mapping[order[lead]]] = order[lead]
+    corners = stand_in[faces]
+    proper = (corners[:, 0] != corners[:, 1]) & (corners[:, 1] != corners[:, 2]) & (corners[:, 2] != corners[:, 0])
+    return _compact(head.vertices, corners[proper], head.deltas)
+
+
+def _subdivide(head: PlainHead) -> PlainHead:
+    """Split every triangle into four at its edges' midpoints; shapes are interpolated."""
+    size, poses = len(head.vertices), len(head.deltas)
+    columns = np.concatenate([head.vertices, head.deltas.transpose(1, 0, 2).reshape(size, -1)], axis=1)
+    _, faces, attributes = trimesh.remesh.subdivide(
+        head.vertices, head.faces, vertex_attributes={"columns": columns}
+    )[:3]
+    columns = attributes["columns"]
+    deltas = columns[:, 3:].reshape(-1, poses, 3).transpose(1, 0, 2).astype(np.float32)
+    return PlainHead(columns[:, :3], np.asarray(faces, dtype=np.int64), deltas)

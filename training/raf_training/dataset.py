@@ -1,0 +1,139 @@
+"""Samples for training: read, mirrored, and moved within the error of the canonical frame."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from raf_runtime.contract import ARKIT_POSES, INPUTS
+from safetensors import SafetensorError, safe_open
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from raf_training.data.build import MANIFEST
+from raf_training.errors import DataError
+from raf_training.network import SurfaceTensors
+
+__all__ = ["MIRRORED_POSES", "Sample", "SampleFolder", "mirror", "move"]
+
+# Standard deviations of the jitter: what is left of rotation (degrees), scale and place after the canonical frame.
+ROTATION, SCALE, PLACE = 2.5, 0.025, 0.03
+
+
+def _other_side(name: str) -> str:
+    for side, other in (("Left", "Right"), ("Right", "Left")):
+        if name.endswith(side):
+            return name.removesuffix(side) + other
+    return name
+
+
+# MIRRORED_POSES[i] is the pose that pose i becomes in a mirror. jawLeft, mouthLeft and the like swap as well.
+MIRRORED_POSES = torch.tensor([ARKIT_POSES.index(_other_side(name)) for name in ARKIT_POSES])
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A head to learn from: inputs, true displacements (P, V, 3) and the mask (P,) of the poses it has."""
+
+    surface: SurfaceTensors
+    deltas: Tensor
+    mask: Tensor
+    source: str
+
+    def to(self, device: torch.device) -> Sample:
+        """Copy to a device."""
+        surface = SurfaceTensors(*(getattr(self.surface, name).to(device) for name in INPUTS))
+        return Sample(surface, self.deltas.to(device), self.mask.to(device), self.source)
+
+
+class SampleFolder:
+    """A folder made by ``raf-data build``.
+
+    Raises
+    ------
+    DataError
+        If the folder has no manifest or no samples, or a sample cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        manifest = folder / MANIFEST
+        if not manifest.is_file():
+            raise DataError(f"{folder} has no {MANIFEST}; make it with `raf-data build --out {folder}`")
+        self.manifest = json.loads(manifest.read_text())
+        self.paths = sorted(folder.glob("*.safetensors"))
+        if not self.paths:
+            raise DataError(f"{folder} holds no samples; make them with `raf-data build --out {folder}`")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Sample:
+        path = self.paths[index]
+        try:
+            with safe_open(path, framework="pt") as file:
+                source = file.metadata()["source"]
+                tensors = {name: file.get_tensor(name) for name in (*INPUTS, "deltas", "mask")}
+        except (OSError, SafetensorError, KeyError, TypeError) as error:
+            raise DataError(f"{path} is not a readable sample ({error}); delete it and run `raf-data build`") from error
+        deltas = tensors["deltas"].float()
+        if deltas.shape != (len(ARKIT_POSES), len(tensors["positions"]), 3) or not deltas.isfinite().all():
+            raise DataError(f"{path}: bad displacements {tuple(deltas.shape)}; delete it and run `raf-data build`")
+        return Sample(SurfaceTensors(*(tensors[name].float() for name in INPUTS)), deltas, tensors["mask"], source)
+
+    def stream(self, seed: int, first: int, last: int) -> Iterator[Sample]:
+        """Yield the augmented samples of steps ``first`` to ``last - 1``, the next one read ahead.
+
+        Step i gives the same sample whatever came before, so a resumed run sees what an unbroken one would.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            ahead: Future[Sample] | None = None
+            for step in range(first, last):
+                current = ahead or pool.submit(self._augmented, seed, step)
+                if step + 1 < last:
+                    ahead = pool.submit(self._augmented, seed, step + 1)
+                yield current.result()
+
+    def _augmented(self, seed: int, step: int) -> Sample:
+        epoch, place = divmod(step, len(self))
+        order = np.random.default_rng([seed, 0, epoch]).permutation(len(self))
+        rng = np.random.default_rng([seed, 1, step])
+        sample = self[int(order[place])]
+        if rng.random() < 0.5:
+            sample = mirror(sample)
+        return move(sample, rng)
+
+
+def mirror(sample: Sample) -> Sample:
+    """Reflect left and right: the head, its displacements, and which pose is which."""
+    flip = torch.tensor([-1.0, 1.0, 1.0])
+    s = sample.surface
+    # The tangent to the right of the reflected surface is minus the reflection of the tangent to the right.
+    surface = SurfaceTensors(
+        s.positions * flip, s.normals * flip, s.mass, s.eigenvalues, s.eigenvectors, -s.gradient_x, s.gradient_y
+    )
+    swap = MIRRORED_POSES
+    return Sample(surface, sample.deltas[swap] * flip, sample.mask[swap], sample.source)
+
+
+def move(sample: Sample, rng: np.random.Generator) -> Sample:
+    """Turn, scale and shift a head as much as the canonical frame may err."""
+    turn = Rotation.from_rotvec(np.radians(ROTATION) * rng.standard_normal(3)).as_matrix()
+    rotation = torch.from_numpy(turn).float()
+    scale = float(np.exp(SCALE * rng.standard_normal()))
+    place = torch.from_numpy(PLACE * rng.standard_normal(3)).float()
+    s = sample.surface
+    surface = SurfaceTensors(
+        s.positions @ rotation.T * scale + place,
+        s.normals @ rotation.T,
+        s.mass * scale**2,
+        s.eigenvalues / scale**2,
+        s.eigenvectors / scale,
+        s.gradient_x / scale**2,
+        s.gradient_y / scale**2,
+    )
+    return Sample(surface, sample.deltas @ rotation.T * scale, sample.mask, sample.source)

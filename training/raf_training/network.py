@@ -1,0 +1,215 @@
+"""The network family: diffusion on surfaces, with a trunk shared by all poses and blocks conditioned on one pose.
+
+Axis legend: V vertices, K eigenpairs, C channels, P poses, A anchors, G global channels.
+
+The backbone is DiffusionNet (Sharp, Attaiki, Crane, Ovsjanikov, "DiffusionNet: Discretization Agnostic Learning
+on Surfaces", 2022); the conditional block and the global encoder follow RigAnyFace (Ma et al., NeurIPS 2025).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from raf_runtime.contract import ARKIT_POSES
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["CONFIGS", "NetworkConfig", "RigNetwork", "SurfaceTensors"]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of one member of the family.
+
+    Attributes
+    ----------
+    eigenpairs : K, eigenvectors that features diffuse in.
+    width : C, channels of the trunk and pose blocks.
+    gradients : channels whose tangent gradients each of these blocks looks at.
+    trunk_blocks : blocks that do not know the pose; with ``pose_blocks = 0`` a head emits all P poses at once.
+    pose_blocks : blocks conditioned on a pose vector; the network then answers one pose per pass.
+    encoder_width, encoder_gradients, encoder_blocks : size of the global encoder; its width is G.
+    anchors : A, points that the encoder learns to place on the surface; vertices are described relative to them.
+    frequencies : octaves of the Fourier encoding of positions.
+    poses : the names behind the P outputs (or entries of the pose vector).
+    """
+
+    eigenpairs: int = 128
+    width: int = 128
+    gradients: int = 64
+    trunk_blocks: int = 4
+    pose_blocks: int = 0
+    encoder_width: int = 64
+    encoder_gradients: int = 32
+    encoder_blocks: int = 2
+    anchors: int = 24
+    frequencies: int = 4
+    poses: tuple[str, ...] = ARKIT_POSES
+
+
+CONFIGS = {
+    "default": NetworkConfig(),
+    "paper": NetworkConfig(
+        width=256,
+        gradients=256,
+        trunk_blocks=0,
+        pose_blocks=8,
+        encoder_width=128,
+        encoder_gradients=128,
+        anchors=0,
+        frequencies=0,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class SurfaceTensors:
+    """The contract's inputs of one surface, see :mod:`raf_runtime.contract`."""
+
+    positions: Tensor  # (V, 3)
+    normals: Tensor  # (V, 3)
+    mass: Tensor  # (V,)
+    eigenvalues: Tensor  # (K,)
+    eigenvectors: Tensor  # (V, K)
+    gradient_x: Tensor  # (V, K)
+    gradient_y: Tensor  # (V, K)
+
+
+class DiffusionBlock(nn.Module):
+    """Diffuse each channel for its own learned time, take tangent gradients, mix per vertex; residual."""
+
+    def __init__(self, channels: int, gradients: int) -> None:
+        super().__init__()
+        # Times from a few square millimetres to the whole face, so that every scale is there from the first step.
+        self.log_time = nn.Parameter(torch.linspace(math.log(1e-3), math.log(1.0), channels))
+        self.differentiate = nn.Linear(channels, 3 * gradients, bias=False)
+        mixed = 2 * channels + gradients
+        self.norm = nn.LayerNorm(mixed)
+        self.mix = nn.Sequential(nn.Linear(mixed, channels), nn.ReLU(), nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor, surface: SurfaceTensors) -> Tensor:
+        """Map features (V, C) to features (V, C)."""
+        spectrum = surface.eigenvectors.T @ (surface.mass[:, None] * x)  # (K, C)
+        spectrum = spectrum * torch.exp(-surface.eigenvalues[:, None] * self.log_time.exp())
+        diffused = surface.eigenvectors @ spectrum
+        # The inner product of two channels' gradients does not change with the tangents, nor does that with a
+        # gradient turned by a complex factor. Channels are mapped in the spectrum, where there are K, not V, of them.
+        plain, real, imaginary = self.differentiate(spectrum).chunk(3, dim=1)
+        turned_x = surface.gradient_x @ real - surface.gradient_y @ imaginary
+        turned_y = surface.gradient_y @ real + surface.gradient_x @ imaginary
+        products = (surface.gradient_x @ plain) * turned_x + (surface.gradient_y @ plain) * turned_y
+        gradients = torch.tanh(products)
+        return x + self.mix(self.norm(torch.cat([x, diffused, gradients], dim=1)))
+
+
+class ConditionalDiffusionBlock(nn.Module):
+    """A diffusion block whose output is fused with a pose vector and a global vector."""
+
+    def __init__(self, channels: int, gradients: int, condition: int) -> None:
+        super().__init__()
+        self.diffusion = DiffusionBlock(channels, gradients)
+        self.fuse = nn.Sequential(
+            nn.Linear(channels + condition, channels),
+            nn.ReLU(),
+            nn.Linear(channels, channels),
+        )
+
+    def forward(self, x: Tensor, condition: Tensor, surface: SurfaceTensors) -> Tensor:
+        """Map features (V, C) and a condition (P + G,) to features (V, C)."""
+        x = self.diffusion(x, surface)
+        return x + self.fuse(torch.cat([x, condition.expand(len(x), -1)], dim=1))
+
+
+class GlobalEncoder(nn.Module):
+    """Looks at the whole neutral head: a vector for all vertices, and anchors on the surface.
+
+    It carries information between disconnected parts, which diffusion cannot.
+    """
+
+    def __init__(self, inputs: int, channels: int, gradients: int, blocks: int, anchors: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(inputs, channels)
+        self.blocks = nn.ModuleList(DiffusionBlock(channels, gradients) for _ in range(blocks))
+        self.attend = nn.Linear(channels, anchors) if anchors else None
+
+    def forward(self, features: Tensor, surface: SurfaceTensors) -> tuple[Tensor, Tensor]:
+        """Map features (V, F) to the global vector (G,) and anchors (A, 3)."""
+        x = self.embed(features)
+        for block in self.blocks:
+            x = block(x, surface)
+        pooled = (surface.mass / surface.mass.sum()) @ x
+        if self.attend is None:
+            return pooled, surface.positions[:0]
+        # Weighting by area keeps the anchors where they are when a region is sampled more densely.
+        attention = functional.softmax(self.attend(x) + surface.mass.log()[:, None], dim=0)
+        return pooled, attention.T @ surface.positions
+
+
+class RigNetwork(nn.Module):
+    """Displacements of every vertex in every pose, in canonical units."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        local = 6 + 6 * config.frequencies
+        described = local + 4 * config.anchors + config.encoder_width
+        self.encoder = GlobalEncoder(
+            local, config.encoder_width, config.encoder_gradients, config.encoder_blocks, config.anchors
+        )
+        self.log_reach = nn.Parameter(torch.zeros(config.anchors))
+        self.embed = nn.Linear(described, config.width)
+        self.trunk = nn.ModuleList(DiffusionBlock(config.width, config.gradients) for _ in range(config.trunk_blocks))
+        condition = len(config.poses) + config.encoder_width
+        self.posed = nn.ModuleList(
+            ConditionalDiffusionBlock(config.width, config.gradients, condition) for _ in range(config.pose_blocks)
+        )
+        emitted = 1 if config.pose_blocks else len(config.poses)
+        self.head = nn.Sequential(
+            nn.Linear(config.width, 2 * config.width), nn.ReLU(), nn.Linear(2 * config.width, 3 * emitted)
+        )
+        # Start from a rig that does not move.
+        nn.init.zeros_(self.head[-1].weight)
+        nn.init.zeros_(self.head[-1].bias)
+
+    def forward(self, surface: SurfaceTensors, pose: Tensor | None = None) -> Tensor:
+        """Predict displacements.
+
+        Parameters
+        ----------
+        surface : SurfaceTensors
+            One head, in canonical frame and units.
+        pose : (P,) float32, only with ``pose_blocks > 0``
+            Activation of every pose.
+
+        Returns
+        -------
+        (P, V, 3) float32; (1, V, 3), of the given pose, with ``pose_blocks > 0``.
+        """
+        local = self._local(surface)
+        pooled, anchors = self.encoder(local, surface)
+        x = self.embed(torch.cat([local, self._relative(surface, anchors), pooled.expand(len(local), -1)], dim=1))
+        for block in self.trunk:
+            x = block(x, surface)
+        if self.config.pose_blocks:
+            if pose is None:
+                raise ValueError("a network with pose blocks needs a pose vector")
+            condition = torch.cat([pose, pooled])
+            for block in self.posed:
+                x = block(x, condition, surface)
+        return self.head(x).reshape(len(local), -1, 3).transpose(0, 1)
+
+    def _local(self, surface: SurfaceTensors) -> Tensor:
+        """Features (V, 6 + 6 frequencies) of each vertex by itself."""
+        features = [surface.positions, surface.normals]
+        for octave in range(self.config.frequencies):
+            phase = (0.5 * math.pi * 2.0**octave) * surface.positions
+            features += [phase.sin(), phase.cos()]
+        return torch.cat(features, dim=1)
+
+    def _relative(self, surface: SurfaceTensors, anchors: Tensor) -> Tensor:
+        """Features (V, 4 A) of each vertex relative to the anchors: offsets, and nearness within a learned reach."""
+        offset = surface.positions[:, None] - anchors
+        near = torch.exp(-offset.square().sum(-1) * torch.exp(-2 * self.log_reach))
+        return torch.cat([offset.flatten(1), near], dim=1)

@@ -1,0 +1,165 @@
+"""Training with 3D supervision: one head a step, all poses at once.
+
+The whole loop reads top to bottom in :func:`train`. Order and augmentation follow from (seed, step), so a run that
+is interrupted and resumed equals an unbroken one.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from raf_training.checkpoint import load_checkpoint, load_network, save_checkpoint, save_weights
+from raf_training.dataset import Sample, SampleFolder
+from raf_training.errors import DataError
+from raf_training.losses.displacement import displacement_loss, on_open_jaw
+from raf_training.network import CONFIGS, NetworkConfig, RigNetwork
+
+__all__ = ["TrainPlan", "schedule", "train", "validate"]
+
+# A vertex counts in validation where its true motion exceeds this, in canonical units (0.01 mm of a 240 mm head).
+MOVING = 0.01 / 38
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """One run.
+
+    Attributes
+    ----------
+    train, val : folders of samples; held-out identities in ``val``.
+    out : folder of checkpoint, weights and logs.
+    config : a name in :data:`raf_training.network.CONFIGS`; with ``init``, the weights' own configuration counts.
+    steps : heads to learn from in all.
+    rate : peak learning rate of AdamW.
+    average : decay of the running mean of the weights, which is what is validated and saved.
+    every : steps between validations and checkpoints.
+    """
+
+    train: Path
+    val: Path
+    out: Path
+    config: str = "default"
+    init: Path | None = None
+    steps: int = 30_000
+    rate: float = 1e-3
+    average: float = 0.999
+    every: int = 1000
+    seed: int = 0
+    device: str = "cpu"
+
+
+def schedule(step: int, steps: int) -> float:
+    """Factor of the learning rate: warm-up, constant, then linearly to zero over the last 30 %.
+
+    Until the fall begins it does not depend on ``steps``: a running training can be shortened or lengthened.
+    """
+    warm = min(1.0, (step + 1) / 300)
+    return warm * min(1.0, (steps - step) / (0.3 * steps))
+
+
+def train(plan: TrainPlan) -> dict[str, float]:
+    """Run or resume a training; returns the last validation.
+
+    Raises
+    ------
+    DataError
+        If the samples cannot be used, or a step gives a loss that is not finite.
+    ModelError
+        If the checkpoint or the initial weights cannot be read.
+    """
+    torch.manual_seed(plan.seed)
+    device = torch.device(plan.device)
+    heads, held_out = SampleFolder(plan.train), SampleFolder(plan.val)
+    network = load_network(plan.init)[0] if plan.init else RigNetwork(CONFIGS[plan.config])
+    if network.config.pose_blocks:
+        raise DataError(f"raf-train trains networks that emit all poses at once; {plan.config} answers one at a time")
+    network.to(device).train()
+    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=1e-4)
+    plan.out.mkdir(parents=True, exist_ok=True)
+    checkpoint, first = plan.out / "checkpoint.pt", 0
+    if checkpoint.is_file():
+        state = load_checkpoint(checkpoint)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        average = {name: value.to(device) for name, value in state["average"].items()}
+        first = state["step"]
+    (plan.out / "plan.json").write_text(json.dumps(asdict(plan), indent=1, default=str))
+
+    report: dict[str, float] = {}
+    with SummaryWriter(str(plan.out / "logs")) as log:
+        bar = tqdm(heads.stream(plan.seed, first, plan.steps), total=plan.steps, initial=first, unit="step")
+        for step, sample in enumerate(bar, first):
+            sample = sample.to(device)
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate * schedule(step, plan.steps)
+            loss = displacement_loss(network(sample.surface), sample.deltas, sample.mask)
+            if not loss.isfinite():
+                raise DataError(f"step {step}: the loss on a head of {sample.source} is not finite")
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            # Early on the mean would remember the random start; let it follow more quickly then.
+            decay = min(plan.average, (step + 1) / (step + 10))
+            for name, value in network.state_dict().items():
+                average[name].lerp_(value, 1 - decay)
+            log.add_scalar("train/loss", loss.item(), step)
+
+            done = step + 1
+            if done % plan.every == 0 or done == plan.steps:
+                report = validate(network.config, average, held_out, device)
+                for name, figure in report.items():
+                    log.add_scalar(f"val/{name}", figure, done)
+                bar.set_postfix({name: f"{figure:.3f}" for name, figure in report.items()})
+                save_checkpoint(
+                    checkpoint,
+                    {
+                        "step": done,
+                        "network": network.state_dict(),
+                        "average": average,
+                        "optimizer": optimizer.state_dict(),
+                    },
+                )
+                save_weights(plan.out / "weights.safetensors", average, network.config, _about(plan, heads, done))
+    return report
+
+
+def _about(plan: TrainPlan, heads: SampleFolder, steps: int) -> dict[str, str]:
+    found = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return {
+        "commit": found.stdout.strip() or "unknown",
+        "attribution": "\n".join(heads.manifest["attribution"]),
+        "training": json.dumps({**asdict(plan), "steps_done": steps, "samples": len(heads)}, default=str),
+    }
+
+
+@torch.no_grad()
+def validate(
+    config: NetworkConfig, weights: dict[str, Tensor], heads: SampleFolder, device: torch.device
+) -> dict[str, float]:
+    """Error over true motion of the moving vertices, per family, on heads as they are (no jitter)."""
+    network = RigNetwork(config).to(device).eval()
+    network.load_state_dict(weights)
+    error: defaultdict[str, float] = defaultdict(float)
+    motion: defaultdict[str, float] = defaultdict(float)
+    for index in range(len(heads)):
+        sample: Sample = heads[index].to(device)
+        family = sample.source.partition("/")[0]
+        target = on_open_jaw(sample.deltas)[sample.mask]
+        distance = (on_open_jaw(network(sample.surface))[sample.mask] - target).norm(dim=-1)
+        length = target.norm(dim=-1)
+        error[family] += float(distance[length > MOVING].sum())
+        motion[family] += float(length[length > MOVING].sum())
+    return {family: error[family] / motion[family] for family in sorted(error)}
