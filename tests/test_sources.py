@@ -197,6 +197,12 @@ def test_unreadable_archive_is_named(tmp_path: Path) -> None:
         load_sources(tmp_path, ["ict"])
 
 
+def test_missing_array_is_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "ict_facekit.npz", vertices=np.zeros((3, 3), np.float32))
+    with pytest.raises(DataError, match="ict archive lacks 'identity_deltas'"):
+        load_sources(tmp_path, ["ict"])
+
+
 def test_unknown_source_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'nobody'"):
         load_sources(tmp_path, ["nobody"])

@@ -44,12 +44,20 @@ def load_sources(data_dir: Path, names: Sequence[str] | None = None) -> dict[str
     families = FAMILIES if names is None else dict.fromkeys(name.partition("/")[0] for name in names)
     if unknown := [family for family in families if family not in FAMILIES]:
         raise DataError(f"unknown source {unknown[0]!r}; families are {', '.join(FAMILIES)}")
-    sources = {source.name: source for family in families for source in FAMILIES[family](Path(data_dir))}
+    sources = {source.name: source for family in families for source in _load_family(family, Path(data_dir))}
     if names is None:
         return sources
     if absent := [name for name in names if name not in sources]:
         raise DataError(f"unknown source {absent[0]!r}; there are {', '.join(sources)}")
     return {name: sources[name] for name in names}
+
+
+def _load_family(family: str, data_dir: Path) -> list[RigSource]:
+    try:
+        return FAMILIES[family](data_dir)
+    except KeyError as error:
+        message = f"{data_dir}: the {family} archive lacks {error}; make it again with `raf-data`"
+        raise DataError(message) from error
 
 
 def attribution(sources: Sequence[RigSource]) -> tuple[str, ...]:
