@@ -53,7 +53,7 @@ class RigSource:
     anchor_weights
         ``(3, V) float32``, rows sum to 1: left eye, right eye, mouth.
     modes
-        ``(M, V, 3) float16`` identity displacements at weight 1.
+        ``(M, V, 3) float32`` identity displacements at weight 1.
     sample_weights
         Draws the ``(M,)`` weights of one identity.
     fit_weights
@@ -70,7 +70,7 @@ class RigSource:
     mask: NDArray[np.bool_]
     part: NDArray[np.int32]
     anchor_weights: Floats
-    modes: NDArray[np.float16]
+    modes: Floats
     sample_weights: Sampler
     fit_weights: Floats | None = None
 
@@ -88,9 +88,8 @@ class RigSource:
             Neutral vertices of that identity, archive unit and frame.
         """
         weights = self.sample_weights(rng)
-        used = np.flatnonzero(weights)
-        moved = np.tensordot(weights[used], self.modes[used].astype(np.float32), axes=1)
-        vertices = self.neutral + moved.astype(np.float32)
+        moved = weights.astype(np.float32) @ self.modes.reshape(len(weights), -1)
+        vertices = self.neutral + moved.reshape(-1, 3)
         return vertices if self.fit_weights is None else _fit(vertices, self.neutral, self.fit_weights)
 
     def anchors(self, vertices: Floats) -> Floats:
@@ -179,7 +178,7 @@ def build_source(
         mask=mask,
         part=_components(faces, len(neutral)),
         anchor_weights=anchor_weights,
-        modes=modes,
+        modes=modes.astype(np.float32),
         sample_weights=sample_weights,
         fit_weights=motion / motion.sum() if keep_face_size else None,
     )
