@@ -55,8 +55,8 @@ class Mesh:
     face_sizes
         (F,) int32, corners per polygon, each 3 or more.
     uvs
-        (U, 2) float32 with the origin at the bottom left (as OBJ has it), or None. They do not shape the rig, so
-        coordinates that are not finite become 0 instead of an error.
+        (U, 2) float32 with the origin at the bottom left (as OBJ has it), or None. They do not shape the rig,
+        so coordinates that are not finite become 0 instead of an error.
     uv_indices
         (N,) int32, corner -> texture coordinate, -1 for a corner without one; None where ``uvs`` is None.
     groups
@@ -67,8 +67,8 @@ class Mesh:
     Raises
     ------
     MeshError
-        No vertices, no faces, a polygon of fewer than 3 corners, a coordinate that is not finite, an index out of
-        range, or arrays that do not fit each other.
+        No vertices, no faces, a polygon of fewer than 3 corners, a coordinate that is not finite, an index
+        out of range, or arrays that do not fit each other.
     """
 
     vertices: NDArray[np.float32]
@@ -95,14 +95,20 @@ class Mesh:
             face = int(np.argmax(sizes < 3))
             raise MeshError(f"face {face} has {sizes[face]} corners; a face needs 3 or more")
         if int(sizes.sum()) != len(indices):
-            raise MeshError(f"face_sizes sum to {int(sizes.sum())}, but there are {len(indices)} face_indices")
+            raise MeshError(
+                f"face_sizes sum to {int(sizes.sum())}, but there are {len(indices)} face_indices"
+            )
         _check_range(indices, sizes, len(vertices), "vertex", 0)
         if (self.uvs is None) != (self.uv_indices is None):
             raise MeshError("uvs and uv_indices go together: give both or neither")
         if self.uvs is not None:
             self._check_uvs(sizes)
         for group in self.groups:
-            if group.first_face < 0 or group.face_count < 0 or group.first_face + group.face_count > len(sizes):
+            if (
+                group.first_face < 0
+                or group.face_count < 0
+                or group.first_face + group.face_count > len(sizes)
+            ):
                 raise MeshError(f"group {group.name!r} reaches beyond the {len(sizes)} faces of the mesh")
         indices, sizes = indices.astype(np.int32, copy=False), sizes.astype(np.int32, copy=False)
         corners = split_polygons(vertices, indices, sizes)
@@ -164,12 +170,12 @@ class Mesh:
 
     @property
     def faces(self) -> NDArray[np.int32]:
-        """(T, 3) int32 triangles in the order of the polygons; quads are split along their shorter diagonal."""
+        """(T, 3) int32 triangles in polygon order; quads are split along their shorter diagonal."""
         return self._faces
 
     @property
     def triangle_corners(self) -> NDArray[np.int32]:
-        """(T, 3) int32 indices into ``face_indices`` and ``uv_indices``, for attributes that live on corners."""
+        """(T, 3) int32 indices of triangle corners into ``face_indices`` and ``uv_indices``."""
         return self._corners
 
 
@@ -178,8 +184,8 @@ def split_polygons(
 ) -> NDArray[np.int32]:
     """Split polygons into triangles, deterministically and without new vertices.
 
-    Quads are split along the shorter diagonal (the one from the first corner when they are equal), larger polygons
-    into a fan around their first corner.
+    Quads are split along the shorter diagonal (the one from the first corner when they are equal), larger
+    polygons into a fan around their first corner.
 
     Parameters
     ----------
@@ -218,7 +224,9 @@ def _copy(vertices: ArrayLike) -> NDArray[Any]:
     try:
         return np.array(vertices)
     except ValueError as error:
-        raise MeshError(f"vertices are not a rectangular array of numbers, expected (V, 3): {error}") from error
+        raise MeshError(
+            f"vertices are not a rectangular array of numbers, expected (V, 3): {error}"
+        ) from error
 
 
 def _finite_vertices(values: ArrayLike) -> NDArray[np.float32]:
@@ -235,13 +243,13 @@ def _finite_vertices(values: ArrayLike) -> NDArray[np.float32]:
     if not finite.all():
         bad = int(np.argmin(finite))
         raise MeshError(
-            f"vertex {bad} is ({', '.join(str(x) for x in array[bad])}); {int((~finite).sum())} of {len(vertices)} "
-            "vertices are not finite float32 numbers: remove or repair them"
+            f"vertex {bad} is ({', '.join(str(x) for x in array[bad])}); {int((~finite).sum())} of "
+            f"{len(vertices)} vertices are not finite float32 numbers: remove or repair them"
         )
     return vertices
 
 
-def _integers(values: ArrayLike | None, name: str, axes: int) -> NDArray[np.integer[Any]]:
+def _integers(values: ArrayLike | None, name: str, axes: int) -> NDArray[Any]:
     try:
         array = np.asarray(values)
     except ValueError as error:

@@ -101,14 +101,15 @@ class Rig:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the rig in the format that the suffix names; nothing is left behind on failure.
 
-        ``.glb``, ``.gltf`` (and its ``.bin``): one mesh with named morph targets. ``.npz``: ``names``, ``deltas``,
-        ``vertices``, ``faces``. ``head.obj``: a folder ``head/`` with ``neutral.obj`` and one OBJ for each pose.
+        ``.glb``, ``.gltf`` (and its ``.bin``): one mesh with named morph targets. ``.npz``: ``names``,
+        ``deltas``, ``vertices``, ``faces``. ``head.obj``: a folder ``head/`` with ``neutral.obj`` and one OBJ
+        for each pose.
 
         Parameters
         ----------
         path
-            The file to write; an existing file is replaced, except the one that the mesh was read from. For OBJ, an
-            existing folder is replaced only if it is empty or holds nothing but an earlier rig.
+            The file to write; an existing file is replaced, except the one that the mesh was read from. For
+            OBJ, an existing folder is replaced only if it is empty or holds nothing but an earlier rig.
 
         Raises
         ------

@@ -42,7 +42,7 @@ def read_file(path: Path) -> bytes:
             raise MeshFileError(f"{path} is not a regular file")
         if info.st_size > MAX_FILE_BYTES:
             raise MeshFileError(
-                f"{path} has {info.st_size:,} bytes, more than the {MAX_FILE_BYTES:,} that are read; decimate the mesh"
+                f"{path} has {info.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read: decimate the mesh"
             )
         data = path.read_bytes()
     except FileNotFoundError as error:

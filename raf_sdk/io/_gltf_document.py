@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_ELEMENTS", "GltfDocument", "integer"]
 
-# An accessor without data is all zeros, and many may share one view: their counts are not bounded by the file size.
+# Zeros need no data, and views may be shared: the file size does not bound the counts of accessors.
 MAX_ELEMENTS: Final = 40_000_000
 
 _COMPONENTS: Final = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -81,7 +81,9 @@ class GltfDocument:
         """One object of a top-level array."""
         items = self.items(kind)
         if index >= len(items):
-            raise MeshFileError(f"{kind}[{index}] is referenced; the file has {len(items)} (indices start at 0)")
+            raise MeshFileError(
+                f"{kind}[{index}] is referenced; the file has {len(items)} (indices start at 0)"
+            )
         if not isinstance(items[index], dict):
             raise MeshFileError(f"{kind}[{index}] is not an object")
         return items[index]
@@ -105,7 +107,9 @@ class GltfDocument:
         accessor = self.item("accessors", index)
         dtype = self._component(accessor, where)
         if _WIDTHS.get(str(accessor.get("type"))) != width:
-            raise MeshFileError(f"{where} has type {str(accessor.get('type'))[:20]!r}; expected {width} components")
+            raise MeshFileError(
+                f"{where} has type {str(accessor.get('type'))[:20]!r}; expected {width} components"
+            )
         count = integer(accessor, "count", where)
         if count > MAX_ELEMENTS:
             raise MeshFileError(f"{where} promises {count:,} elements; at most {MAX_ELEMENTS:,} are read")
@@ -124,7 +128,9 @@ class GltfDocument:
     def _component(owner: dict[str, Any], where: str) -> np.dtype[Any]:
         code = owner.get("componentType")
         if not isinstance(code, int) or code not in _COMPONENTS:
-            raise MeshFileError(f"{where} has componentType {str(code)[:20]}; glTF has {', '.join(map(str, _COMPONENTS))}")
+            raise MeshFileError(
+                f"{where} has componentType {str(code)[:20]}; glTF has {', '.join(map(str, _COMPONENTS))}"
+            )
         return np.dtype(_COMPONENTS[code])
 
     def _substituted(self, values: NDArray[Any], sparse: dict[str, Any], where: str) -> NDArray[Any]:
@@ -153,10 +159,16 @@ class GltfDocument:
         if stride < size:
             raise MeshFileError(f"{where} has a stride of {stride} bytes for elements of {size}")
         if start + length > len(buffer):
-            raise MeshFileError(f"{where} ends at byte {start + length:,} of a buffer of {len(buffer):,}: truncated?")
+            raise MeshFileError(
+                f"{where} ends at byte {start + length:,} of a buffer of {len(buffer):,}: truncated?"
+            )
         if count and offset + (count - 1) * stride + size > length:
-            raise MeshFileError(f"{where} needs {offset + (count - 1) * stride + size:,} bytes; the view has {length:,}")
-        return np.ndarray((count, width), dtype, buffer, start + offset if count else 0, (stride, dtype.itemsize))
+            raise MeshFileError(
+                f"{where} needs {offset + (count - 1) * stride + size:,} bytes; the view has {length:,}"
+            )
+        return np.ndarray(
+            (count, width), dtype, buffer, start + offset if count else 0, (stride, dtype.itemsize)
+        )
 
     def _buffer(self, index: int) -> bytes:
         if index not in self._buffers:
@@ -164,7 +176,9 @@ class GltfDocument:
             data = self._load(buffer.get("uri"), index, where)
             length = integer(buffer, "byteLength", where)
             if length > len(data):
-                raise MeshFileError(f"{where} promises {length:,} bytes and has {len(data):,}: it is truncated")
+                raise MeshFileError(
+                    f"{where} promises {length:,} bytes and has {len(data):,}: it is truncated"
+                )
             self._buffers[index] = data
         return self._buffers[index]
 
@@ -178,12 +192,18 @@ class GltfDocument:
         if uri.startswith("data:"):
             head, _, text = uri.partition(",")
             try:
-                return base64.b64decode(text, validate=True) if head.endswith(";base64") else unquote(text).encode()
+                return (
+                    base64.b64decode(text, validate=True)
+                    if head.endswith(";base64")
+                    else unquote(text).encode()
+                )
             except (binascii.Error, ValueError) as error:
                 raise MeshFileError(f"the data uri of {where} cannot be decoded: {error}") from error
         folder, name = self._path.parent.resolve(), unquote(uri)
         if "\0" in name or not (folder / name).resolve().is_relative_to(folder):
-            raise MeshFileError(f"{where} points outside the folder of the file ({uri[:60]!r}); nothing is read from there")
+            raise MeshFileError(
+                f"{where} points outside the folder of the file ({uri[:60]!r}); nothing is read from there"
+            )
         return read_file(folder / name)
 
 
@@ -195,14 +215,21 @@ def _glb_chunks(data: bytes) -> tuple[bytes, bytes | None]:
     if version != 2:
         raise MeshFileError(f"GLB version {version}; only 2 is read: export it again")
     if total > len(data):
-        raise MeshFileError(f"its header promises {total:,} bytes; the file has {len(data):,}: it is truncated")
+        raise MeshFileError(
+            f"its header promises {total:,} bytes; the file has {len(data):,}: it is truncated"
+        )
     chunks: dict[bytes, bytes] = {}
     position = 12
     while position + 8 <= total:
-        length, kind = int.from_bytes(data[position : position + 4], "little"), data[position + 4 : position + 8]
+        length, kind = (
+            int.from_bytes(data[position : position + 4], "little"),
+            data[position + 4 : position + 8],
+        )
         position += 8
         if position + length > total:
-            raise MeshFileError(f"a chunk promises {length:,} bytes; {total - position:,} are left: it is truncated")
+            raise MeshFileError(
+                f"a chunk promises {length:,} bytes; {total - position:,} are left: it is truncated"
+            )
         chunks.setdefault(kind, data[position : position + length])
         position += length
     if b"JSON" not in chunks:
@@ -236,4 +263,3 @@ def integer(owner: dict[str, Any], key: str, where: str, default: int | None = N
     if not isinstance(value, int) or isinstance(value, bool) or value < 0 or value >= 1 << 53:
         raise MeshFileError(f"{where}.{key} is {str(value)[:20]}; expected a whole number of 0 or more")
     return value
-

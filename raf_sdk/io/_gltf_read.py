@@ -31,9 +31,9 @@ class _Head:
     """What has been gathered so far."""
 
     vertices: list[NDArray[np.float64]] = field(default_factory=list)
-    faces: list[NDArray[np.int64]] = field(default_factory=list)
+    faces: list[NDArray[Any]] = field(default_factory=list)
     uvs: list[NDArray[np.float32]] = field(default_factory=list)
-    uv_faces: list[NDArray[np.int64]] = field(default_factory=list)
+    uv_faces: list[NDArray[Any]] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
     vertex_count: int = 0
     face_count: int = 0
@@ -43,9 +43,10 @@ class _Head:
 def read_gltf(data: bytes, path: Path) -> Mesh:
     """Read the default scene of a GLB or glTF file.
 
-    Vertices are in accessor order, node after node in depth-first order; primitives of a node that share their
-    positions share their vertices. World transforms are applied, except to skinned meshes, whose node transform the
-    format ignores. Points, lines, normals, skins, textures and existing morph targets are left out.
+    Vertices are in accessor order, node after node in depth-first order; primitives of a node that share
+    their positions share their vertices. World transforms are applied, except to skinned meshes, whose node
+    transform the format ignores. Points, lines, normals, skins, textures and existing morph targets are left
+    out.
 
     Parameters
     ----------
@@ -79,7 +80,15 @@ def read_gltf(data: bytes, path: Path) -> Mesh:
     groups = tuple(head.groups)
     if not head.uvs:
         return Mesh(vertices, faces, sizes, groups=groups, source=path)
-    return Mesh(vertices, faces, sizes, np.concatenate(head.uvs), np.concatenate(head.uv_faces).reshape(-1), groups, path)
+    return Mesh(
+        vertices,
+        faces,
+        sizes,
+        np.concatenate(head.uvs),
+        np.concatenate(head.uv_faces).reshape(-1),
+        groups,
+        path,
+    )
 
 
 def _single(values: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -98,7 +107,9 @@ def _nodes(document: GltfDocument) -> Iterator[tuple[dict[str, Any], NDArray[np.
         scene = document.item("scenes", integer(document.root, "scene", "the file", 0))
         roots = _indices(scene, "nodes", "the scene")
     else:
-        children = {c for i in range(count) for c in _indices(document.item("nodes", i), "children", f"nodes[{i}]")}
+        children = {
+            c for i in range(count) for c in _indices(document.item("nodes", i), "children", f"nodes[{i}]")
+        }
         roots = [i for i in range(count) if i not in children]
     stack = [(index, np.eye(4)) for index in reversed(roots)]
     seen: set[int] = set()
@@ -130,11 +141,17 @@ def _local_matrix(node: dict[str, Any], where: str) -> NDArray[np.float64]:
     return matrix
 
 
-def _numbers(owner: dict[str, Any], key: str, default: NDArray[np.float64], where: str) -> NDArray[np.float64]:
+def _numbers(
+    owner: dict[str, Any], key: str, default: NDArray[np.float64], where: str
+) -> NDArray[np.float64]:
     value = owner.get(key)
     if value is None:
         return default
-    if not isinstance(value, list) or len(value) != len(default) or not all(type(x) in (int, float) for x in value):
+    if (
+        not isinstance(value, list)
+        or len(value) != len(default)
+        or not all(type(x) in (int, float) for x in value)
+    ):
         raise MeshFileError(f"{where}.{key} is not {len(default)} numbers")
     try:
         numbers = np.array(value, np.float64)
@@ -159,7 +176,9 @@ def _add_mesh(document: GltfDocument, head: _Head, node: dict[str, Any], world: 
     if not isinstance(primitives, list):
         raise MeshFileError(f"meshes[{index}].primitives is not an array")
     name = str(node.get("name") or mesh.get("name") or "")
-    bases: dict[int, tuple[int, int]] = {}  # POSITION accessor -> its first vertex in the head, and their number
+    bases: dict[
+        int, tuple[int, int]
+    ] = {}  # POSITION accessor -> its first vertex in the head, and their number
     uv_bases: dict[int, tuple[int, int]] = {}
     for number, primitive in enumerate(primitives):
         where = f"meshes[{index}].primitives[{number}]"
@@ -217,7 +236,8 @@ def _triangles(
     if len(corners) and corners.max() >= count:
         face = int(np.argmax(corners >= count)) // 3
         raise MeshFileError(
-            f"{where}: face {face} references vertex {corners.max()}; it has {count} vertices (indices start at 0)"
+            f"{where}: face {face} references vertex {corners.max()}; "
+            f"it has {count} vertices (indices start at 0)"
         )
     if mode == _TRIANGLES:
         return corners[: len(corners) // 3 * 3].reshape(-1, 3)

@@ -1,7 +1,8 @@
 """GLB and glTF out: one mesh whose morph targets are the poses.
 
-glTF vertex i is input vertex i; copies that carry a second texture coordinate (UV seams) come behind the V input
-vertices. Source: Khronos glTF 2.0 specification, sections 3.6 (accessors, sparse accessors), 3.7.2.2 (morph targets).
+glTF vertex i is input vertex i; copies that carry a second texture coordinate (UV seams) come behind the V
+input vertices. Source: Khronos glTF 2.0 specification, sections 3.6 (accessors, sparse accessors), 3.7.2.2
+(morph targets).
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def write_glb(rig: Rig, path: Path) -> None:
     text += b" " * (-len(text) % 4)
     total = 12 + 8 + len(text) + 8 + buffer.size
     if total >= 1 << 32:
-        raise OutputError(f"{path} would take {total:,} bytes; GLB ends at 4 GiB: save as .gltf or .npz instead")
+        raise OutputError(
+            f"{path} would take {total:,} bytes; GLB ends at 4 GiB: save as .gltf or .npz instead"
+        )
     with replacing(path) as file:
         file.write(b"glTF" + _uint32(2, total) + _uint32(len(text)) + b"JSON" + text)
         file.write(_uint32(buffer.size) + b"BIN\0")
@@ -81,7 +84,9 @@ def write_gltf(rig: Rig, path: Path) -> None:
     source = rig.mesh.source
     if source is not None and source.suffix.lower() == ".gltf" and binary.exists():
         if source.resolve().parent == binary.resolve().parent:
-            raise OutputError(f"{binary} exists and may belong to the input {source}; save as .glb or elsewhere")
+            raise OutputError(
+                f"{binary} exists and may belong to the input {source}; save as .glb or elsewhere"
+            )
     buffer = _Buffer()
     text = _json(_document(rig, buffer, binary.name))
     with replacing(path) as file, replacing(binary) as binary_file:
@@ -138,7 +143,9 @@ def _document(rig: Rig, buffer: _Buffer, uri: str | None) -> dict[str, Any]:
     if uvs is not None:
         attributes["TEXCOORD_0"] = buffer.vertex_data(uvs)
     index_type, index_code = (np.uint16, _UINT16) if len(source) < 1 << 16 else (np.uint32, _UINT32)
-    targets = [{"POSITION": accessor} for accessor in _morph_targets(rig, source, buffer, index_type, index_code)]
+    targets = [
+        {"POSITION": accessor} for accessor in _morph_targets(rig, source, buffer, index_type, index_code)
+    ]
 
     triangles = corners[mesh.triangle_corners].astype(index_type)
     runs = _faces_by_material(mesh)
@@ -156,7 +163,9 @@ def _document(rig: Rig, buffer: _Buffer, uri: str | None) -> dict[str, Any]:
         primitives.append({**primitive, "targets": targets} if targets else primitive)
         materials.append({**({"name": name} if name else {}), "pbrMetallicRoughness": _MATTE})
     name = mesh.source.stem if mesh.source is not None else "head"
-    morphing = {"weights": [0.0] * len(targets), "extras": {"targetNames": list(rig.names)}} if targets else {}
+    morphing = (
+        {"weights": [0.0] * len(targets), "extras": {"targetNames": list(rig.names)}} if targets else {}
+    )
     return {
         "asset": {"version": "2.0", "generator": "raf-sdk"},
         "scene": 0,
@@ -171,7 +180,7 @@ def _document(rig: Rig, buffer: _Buffer, uri: str | None) -> dict[str, Any]:
 
 
 def _faces_by_material(mesh: Mesh) -> list[tuple[str | None, NDArray[np.int64]]]:
-    """Triangles of each material, which become primitives: each draws all morph targets again, so few are best."""
+    """Triangles of each material, to be one primitive: viewers hold the targets once for each, so few."""
     triangles = mesh.face_sizes - 2
     material = np.zeros(len(mesh.face_sizes), np.int64)
     names: dict[str | None, int] = {None: 0}  # None also for faces that are in no group
@@ -200,14 +209,18 @@ def _split_seams(mesh: Mesh) -> tuple[NDArray[np.int64], NDArray[np.int64], NDAr
     if mesh.uvs is None or mesh.uv_indices is None:
         return np.arange(count), corners, None
     # Equal coordinates under different indices (one for each corner, as some exporters write) are no seam.
-    values, same = np.unique(np.ascontiguousarray(mesh.uvs + np.float32(0)).view(np.uint64)[:, 0], return_inverse=True)
+    values, same = np.unique(
+        np.ascontiguousarray(mesh.uvs + np.float32(0)).view(np.uint64)[:, 0], return_inverse=True
+    )
     textured = mesh.uv_indices >= 0
     keys = corners[textured] * len(values) + same[mesh.uv_indices[textured]]
     pairs, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     vertex = pairs // len(values)
     latest_first = np.argsort(first)[::-1]
     owner = np.full(count, -1, np.int64)
-    owner[vertex[latest_first]] = latest_first  # the pair that comes first in the file keeps the vertex itself
+    owner[vertex[latest_first]] = (
+        latest_first  # the pair that comes first in the file keeps the vertex itself
+    )
     copied = owner[vertex] != np.arange(len(pairs))
     target = np.where(copied, count + np.cumsum(copied) - 1, vertex)
     corners[textured] = target[inverse]
@@ -219,7 +232,11 @@ def _split_seams(mesh: Mesh) -> tuple[NDArray[np.int64], NDArray[np.int64], NDAr
 
 
 def _morph_targets(
-    rig: Rig, source: NDArray[np.int64], buffer: _Buffer, index_type: type[np.uint16 | np.uint32], index_code: int
+    rig: Rig,
+    source: NDArray[np.int64],
+    buffer: _Buffer,
+    index_type: type[np.uint16 | np.uint32],
+    index_code: int,
 ) -> list[int]:
     """One accessor for each pose: sparse, or dense where that is smaller; all sparse ones share two views."""
     if not rig.names:
@@ -238,7 +255,9 @@ def _morph_targets(
         if len(places) * sparse_bytes >= 12 * len(source):
             accessors.append(buffer.vertex_data(np.where(moving[:, None], delta, 0)[source], bounds=True))
             continue
-        if len(places) == 0:  # a sparse part may not be empty, and not every viewer takes an accessor without data
+        if (
+            len(places) == 0
+        ):  # a sparse part may not be empty, and not every viewer takes an accessor without data
             places, moved = np.zeros(1, np.int64), np.zeros((1, 3), np.float32)
         else:
             moved = delta[source[places]]
@@ -254,6 +273,10 @@ def _morph_targets(
     if pending:
         index_view, value_view = buffer.view(b"".join(indices)), buffer.view(b"".join(values))
         for sparse, index_offset, value_offset in pending:
-            sparse["indices"] = {"bufferView": index_view, "byteOffset": index_offset, "componentType": index_code}
+            sparse["indices"] = {
+                "bufferView": index_view,
+                "byteOffset": index_offset,
+                "componentType": index_code,
+            }
             sparse["values"] = {"bufferView": value_view, "byteOffset": value_offset}
     return accessors

@@ -1,12 +1,12 @@
 """Wavefront OBJ in.
 
-Read: ``v`` (first three numbers), ``vt`` (first two), ``f`` in all its forms, ``o``, ``g``, ``usemtl``. Everything
-else is skipped. Axis legend: F faces, N face corners, U texture coordinates.
+Read: ``v`` (first three numbers), ``vt`` (first two), ``f`` in all its forms, ``o``, ``g``, ``usemtl``.
+Everything else is skipped. Axis legend: F faces, N face corners, U texture coordinates.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,8 +68,8 @@ def _single(values: NDArray[np.float64]) -> NDArray[np.float32]:
 
 def _faces(
     lines: TextLines, is_face: NDArray[np.bool_], is_vertex: NDArray[np.bool_], is_uv: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Face sizes (F,), corner -> vertex (N,), corner -> texture coordinate (N,), -1 for none."""
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Face sizes (F,), corner -> vertex (N,), corner -> UV (N,) or -1; Mesh checks their range and narrows."""
     chars, offsets = lines.block(is_face, 1)
     if len(offsets) == 0:
         none = np.empty(0, np.int64)
@@ -80,7 +80,9 @@ def _faces(
     begins_of_corners = begins[corner]
     sizes = np.diff(np.searchsorted(begins_of_corners, offsets), append=len(begins_of_corners))
     if sizes.min() < 3:
-        raise lines.error(int(np.flatnonzero(is_face)[np.argmax(sizes < 3)]), "a face needs 3 corners or more")
+        raise lines.error(
+            int(np.flatnonzero(is_face)[np.argmax(sizes < 3)]), "a face needs 3 corners or more"
+        )
     # A texture coordinate comes right after its vertex, with a single slash between them ("v//vn" has two).
     is_second = ~corner & ~slash[begins - 2]
     is_second[1:] &= corner[:-1]

@@ -1,4 +1,4 @@
-"""A folder of OBJ files out: the neutral and each pose, with the polygons, texture coordinates and groups of the input."""
+"""A folder of OBJ files out: neutral and poses, with the polygons, UVs and groups of the input."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["write_obj_folder"]
 
-_SIGNATURE: Final = b"# raf-sdk rig\n"  # the first line of every file: only folders full of these are replaced
+_SIGNATURE: Final = (
+    b"# raf-sdk rig\n"  # the first line of every file: only folders full of these are replaced
+)
 _NEUTRAL: Final = "neutral"
 _SAFE_NAME: Final = re.compile(r"\w[\w .+-]{0,99}")
 
@@ -41,8 +43,8 @@ def write_obj_folder(rig: Rig, path: Path) -> None:
     Raises
     ------
     OutputError
-        The folder exists and holds anything but an earlier rig, or it holds the mesh that was read; or a pose name
-        that cannot be a file name.
+        The folder exists and holds anything but an earlier rig, or it holds the mesh that was read; or a pose
+        name that cannot be a file name.
     OSError
         The folder cannot be written.
     """
@@ -65,15 +67,20 @@ def write_obj_folder(rig: Rig, path: Path) -> None:
 
 def _check_replaceable(folder: Path, source: Path | None) -> None:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise OutputError(f"{folder} is no folder; the OBJ files go into a folder of that name: choose another one")
+        raise OutputError(
+            f"{folder} is no folder; the OBJ files go into a folder of that name: choose another one"
+        )
     if not folder.exists():
         return
     if source is not None and source.exists() and source.resolve().is_relative_to(folder.resolve()):
-        raise OutputError(f"{folder} holds the mesh that was read ({source}); save the rig under another name")
+        raise OutputError(
+            f"{folder} holds the mesh that was read ({source}); save the rig under another name"
+        )
     for entry in folder.iterdir():
         if entry.is_symlink() or not entry.is_file() or not _is_ours(entry):
             raise OutputError(
-                f"{folder} exists and holds {entry.name!r}, which is not part of an earlier rig; choose another name"
+                f"{folder} exists and holds {entry.name!r}, which is not part of an earlier rig; "
+                "choose another name"
             )
 
 
@@ -102,7 +109,9 @@ def _write_files(rig: Rig, folder: Path) -> None:
     _write_file(folder / f"{_NEUTRAL}.obj", neutral, rest)
     for name, delta in zip(rig.names, rig.deltas, strict=True):
         posed = rig.vertices + delta
-        moved = np.flatnonzero((posed != rig.vertices).any(axis=1))  # formatting numbers is what takes the time
+        moved = np.flatnonzero(
+            (posed != rig.vertices).any(axis=1)
+        )  # formatting numbers is what takes the time
         lines = neutral.copy()
         for vertex, line in zip(moved.tolist(), _vertex_lines(posed[moved]), strict=True):
             lines[vertex] = line
@@ -117,7 +126,9 @@ def _write_file(path: Path, vertex_lines: list[str], rest: bytes) -> None:
 
 
 def _vertex_lines(vertices: NDArray[np.float32]) -> list[str]:
-    text = "v %.9g %.9g %.9g\n" * len(vertices) % tuple(vertices.reshape(-1).tolist())  # 9 digits restore float32
+    text = (
+        "v %.9g %.9g %.9g\n" * len(vertices) % tuple(vertices.reshape(-1).tolist())
+    )  # 9 digits restore float32
     return text.splitlines(keepends=True)
 
 

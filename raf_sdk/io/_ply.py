@@ -1,7 +1,7 @@
 """PLY in: text and binary, either byte order, polygons of any size.
 
-A file is a run of elements; where the properties of each row lie is found first (:class:`_Column`), then the few
-that matter are gathered. A position counts bytes in a binary file and numbers in a text file.
+A file is a run of elements; where the properties of each row lie is found first (:class:`_Column`), then the
+few that matter are gathered. A position counts bytes in a binary file and numbers in a text file.
 Axis legend: R rows of an element.
 """
 
@@ -51,7 +51,7 @@ class _Column:
 
     dtype: np.dtype[Any]
     positions: NDArray[np.int64]
-    lengths: NDArray[np.int64] | None
+    lengths: NDArray[Any] | None
 
 
 def read_ply(data: bytes, path: Path) -> Mesh:
@@ -103,7 +103,9 @@ def _header(data: bytes) -> tuple[list[_Element], _Body, int]:
     end = data.find(b"end_header")
     start = data.find(b"\n", end) + 1
     if not data.startswith(b"ply") or end < 0 or start == 0:
-        raise MeshFileError("no PLY header ('ply' ... 'end_header' and rows after it); truncated, or another format?")
+        raise MeshFileError(
+            "no PLY header ('ply' ... 'end_header' and rows after it); truncated, or another format?"
+        )
     kind = ""
     elements: list[_Element] = []
     for number, line in enumerate(data[:end].decode("latin-1").splitlines(), 1):
@@ -160,7 +162,9 @@ class _TextBody:
         count = len(number_starts(chars <= ord(" ")))
         values = parse_numbers(chars, np.float64, count)
         if values is None:
-            raise MeshFileError("the rows behind the header hold something that is not a number; export the file again")
+            raise MeshFileError(
+                "the rows behind the header hold something that is not a number; export the file again"
+            )
         self._values = values
         self.size = count
 
@@ -176,7 +180,9 @@ class _TextBody:
             return values
         whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)
         if not whole.all():
-            raise MeshFileError(f"{values[np.argmin(whole)]} stands where a whole number belongs; export the file again")
+            raise MeshFileError(
+                f"{values[np.argmin(whole)]} stands where a whole number belongs; export the file again"
+            )
         return values.astype(np.int64)
 
 
@@ -196,7 +202,9 @@ def _locate(body: _Body, start: int, element: _Element) -> tuple[dict[str, _Colu
     heads = [body.width(p.count_dtype) if p.count_dtype is not None else 0 for p in properties]
     if rows == 0 or not properties:
         nothing = np.empty(0, np.int64)
-        return {p.name: _Column(p.dtype, nothing, nothing if p.count_dtype else None) for p in properties}, start
+        return {
+            p.name: _Column(p.dtype, nothing, nothing if p.count_dtype else None) for p in properties
+        }, start
     truncated = MeshFileError(f"the file ends before its {rows:,} rows of {element.name!r}: it is truncated")
     if rows * sum(head or width for head, width in zip(heads, widths, strict=True)) > body.size - start:
         raise truncated  # before anything is allocated for the rows that the header promises
@@ -221,7 +229,9 @@ def _locate(body: _Body, start: int, element: _Element) -> tuple[dict[str, _Colu
     if start + size > body.size:
         raise truncated
     return {
-        p.name: _Column(p.dtype, np.array(positions, np.int64), np.array(lengths, np.int64) if lengths else None)
+        p.name: _Column(
+            p.dtype, np.array(positions, np.int64), np.array(lengths, np.int64) if lengths else None
+        )
         for p, (positions, lengths) in zip(properties, walked, strict=True)
     }, start + size
 
@@ -229,7 +239,7 @@ def _locate(body: _Body, start: int, element: _Element) -> tuple[dict[str, _Colu
 def _walk(
     body: _Body, start: int, rows: int, properties: list[_Property], widths: list[int], heads: list[int]
 ) -> tuple[list[tuple[list[int], list[int]]], int]:
-    """Step through rows whose lists differ in length: positions and lengths per property, and the total size."""
+    """Step through rows one by one: positions and lengths for each property, and the size of them all."""
     position = start
     found: list[tuple[list[int], list[int]]] = [([], []) for _ in properties]
     for row in range(rows):
@@ -249,10 +259,12 @@ def _walk(
 def _gather_table(body: _Body, columns: dict[str, _Column], names: tuple[str, ...]) -> NDArray[np.float32]:
     """(R, len(names)) float32."""
     with np.errstate(over="ignore"):  # what overflows becomes infinite, and Mesh says so
-        return np.stack([body.take(columns[n].positions, columns[n].dtype) for n in names], axis=1).astype(np.float32)
+        return np.stack([body.take(columns[n].positions, columns[n].dtype) for n in names], axis=1).astype(
+            np.float32
+        )
 
 
-def _gather_lists(body: _Body, column: _Column, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def _gather_lists(body: _Body, column: _Column, lengths: NDArray[Any]) -> NDArray[Any]:
     """All lists of a column, one after the other."""
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     positions = np.repeat(column.positions, lengths) + within * body.width(column.dtype)

@@ -34,8 +34,9 @@ _READERS: Final[dict[str, Callable[[bytes, Path], Mesh]]] = {
 def read_mesh(path: str | os.PathLike[str]) -> Mesh:
     """Read one head from a mesh file.
 
-    Vertices keep the order of the file. STL shares no vertices between triangles, so a mesh of F triangles has 3F of
-    them. All meshes of a glTF scene are one head, with node transforms applied, in depth-first order of the nodes.
+    Vertices keep the order of the file. STL shares no vertices between triangles, so a mesh of F triangles
+    has 3F of them. All meshes of a glTF scene are one head, with node transforms applied, in depth-first
+    order of the nodes.
 
     Parameters
     ----------
@@ -52,7 +53,8 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
     MeshFileNotFoundError
         There is no such file.
     MeshFileError
-        Unknown suffix, truncated, inconsistent, or a mesh that :class:`Mesh` refuses; the message starts with the path.
+        Unknown suffix, truncated, inconsistent, or a mesh that :class:`Mesh` refuses; the message starts with
+        the path.
     """
     path = Path(path)
     data = read_file(path)
@@ -72,8 +74,8 @@ def as_mesh(mesh: object) -> Mesh:
     Parameters
     ----------
     mesh
-        A path; a ``trimesh.Trimesh`` (taken as it is, unmodified); a pair of vertices (V, 3) and faces, (F, 3) or
-        (F, 4) with -1 in the last column of a triangle; or a :class:`Mesh`.
+        A path; a ``trimesh.Trimesh`` (taken as it is, unmodified); a pair of vertices (V, 3) and faces, (F,
+        3) or (F, 4) with -1 in the last column of a triangle; or a :class:`Mesh`.
 
     Returns
     -------
@@ -95,8 +97,8 @@ def as_mesh(mesh: object) -> Mesh:
     if isinstance(mesh, tuple | list) and len(mesh) == 2:
         return Mesh.from_triangles(mesh[0], mesh[1])
     raise MeshError(
-        f"cannot read a mesh from {type(mesh).__name__}; give a path, a trimesh.Trimesh, a (vertices, faces) pair or "
-        "a raf_sdk.Mesh (of a trimesh scene: scene.to_mesh())"
+        f"cannot read a mesh from {type(mesh).__name__}; give a path, a trimesh.Trimesh, a (vertices, faces) "
+        "pair or a raf_sdk.Mesh (of a trimesh scene: scene.to_mesh())"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +15,8 @@ __all__ = ["smooth_normals"]
 def smooth_normals(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float32]:
     """Area-weighted vertex normals that also run smoothly across seams.
 
-    Vertices at the same place share their normal where their own differ by less than 60 degrees: seams and unshared
-    STL corners do, closed lips and double walls do not.
+    Vertices at the same place share their normal where their own differ by less than 60 degrees: seams and
+    unshared STL corners do, closed lips and double walls do not.
 
     Parameters
     ----------
@@ -44,8 +44,12 @@ def smooth_normals(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> N
     return np.where(near[:, None], shared, own).astype(np.float32)
 
 
-def _sums(place: NDArray[np.integer], values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    return np.stack([np.bincount(place, weights=values[:, axis], minlength=count) for axis in range(3)], axis=1)
+def _sums(place: NDArray[Any], values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Sum (n, 3) values that share one of ``count`` places."""
+    sums = np.empty((count, 3))
+    for axis in range(3):
+        sums[:, axis] = np.bincount(place, weights=values[:, axis], minlength=count)
+    return sums
 
 
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,6 +13,8 @@ from raf_sdk.io._text import TextLines
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 __all__ = ["read_stl"]
 
 _HEADER: Final = 84  # 80 bytes of anything, then the number of triangles
@@ -51,8 +53,8 @@ def read_stl(data: bytes, path: Path) -> Mesh:
         raise MeshFileError(f"{len(data)} bytes are too few for an STL file; export it again")
     elif len(data) < needed:
         raise MeshFileError(
-            f"the header promises {count:,} triangles, which takes {needed:,} bytes; the file has {len(data):,}: "
-            "it is truncated or no STL file"
+            f"the header promises {count:,} triangles, which takes {needed:,} bytes; "
+            f"the file has {len(data):,}: it is truncated or no STL file"
         )
     else:
         corners = np.frombuffer(data, _FACET, count, _HEADER)["corners"]
@@ -61,7 +63,7 @@ def read_stl(data: bytes, path: Path) -> Mesh:
     return Mesh(vertices, indices, np.full(len(vertices) // 3, 3, np.int32), source=path)
 
 
-def _read_text(data: bytes) -> np.ndarray:
+def _read_text(data: bytes) -> NDArray[np.float64]:
     lines = TextLines(data)
     is_vertex = np.isin(lines.char(0), (ord("v"), ord("V")))
     vertices = lines.rows(is_vertex, len("vertex"), 3)

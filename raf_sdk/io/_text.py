@@ -76,7 +76,9 @@ class TextLines:
     def error(self, line: int, problem: str) -> MeshFileError:
         """Make the error that quotes a line with its number."""
         text = self.text(line).strip().decode("utf-8", errors="replace")
-        return MeshFileError(f"line {line + 1}, {text if len(text) <= 60 else text[:57] + '...'!r}: {problem}")
+        return MeshFileError(
+            f"line {line + 1}, {text if len(text) <= 60 else text[:57] + '...'!r}: {problem}"
+        )
 
     def rows(self, kind: NDArray[np.bool_], keyword: int, width: int) -> NDArray[np.float64]:
         """Parse the first numbers of every line of one kind.
@@ -115,7 +117,7 @@ class TextLines:
 
     def unreadable(self, kind: NDArray[np.bool_], number: type[float] | type[int]) -> MeshFileError:
         """Find the line that the block parser stumbled over; ``/`` separates numbers as well."""
-        for line in np.flatnonzero(kind):
+        for line in np.flatnonzero(kind).tolist():
             try:
                 for token in self.text(line).partition(b"#")[0].split()[1:]:
                     first, *others = token.split(b"/")
@@ -123,7 +125,7 @@ class TextLines:
                     for other in others:
                         number(other or 0)
             except ValueError:
-                return self.error(int(line), "not a number")
+                return self.error(line, "not a number")
         return MeshFileError("the file holds characters that are not numbers; export it again")
 
 
@@ -152,7 +154,9 @@ def parse_numbers(chars: NDArray[np.uint8], dtype: type[np.generic], count: int)
     if count == 0:
         return np.empty(0, dtype)
     with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)  # NumPy before 2.3 warns and returns what it could read
+        warnings.simplefilter(
+            "error", DeprecationWarning
+        )  # NumPy before 2.3 warns and returns what it could read
         try:
             values = np.fromstring(chars.tobytes(), dtype, sep=" ")
         except (ValueError, DeprecationWarning):

@@ -30,14 +30,14 @@ def write_rig(rig: Rig, path: str | os.PathLike[str]) -> None:
         What to write.
     path
         ``.glb``; ``.gltf``, with a ``.bin`` of the same name beside it; ``.npz``, with ``names``, ``deltas``,
-        ``vertices`` and ``faces``; or ``head.obj``, which stands for a folder ``head`` with ``neutral.obj`` and one
-        OBJ for each pose.
+        ``vertices`` and ``faces``; or ``head.obj``, which stands for a folder ``head`` with ``neutral.obj``
+        and one OBJ for each pose.
 
     Raises
     ------
     OutputError
-        Unknown suffix, missing parent folder, no permission, full disk, or the path of the input mesh. Nothing is
-        left behind then.
+        Unknown suffix, missing parent folder, no permission, full disk, or the path of the input mesh.
+        Nothing is left behind then.
     """
     path = Path(path)
     writer = _WRITERS.get(path.suffix.lower())
@@ -63,7 +63,11 @@ def write_rig(rig: Rig, path: str | os.PathLike[str]) -> None:
 def _write_npz(rig: Rig, path: Path) -> None:
     with replacing(path) as file:
         np.savez(
-            file, names=np.array(rig.names, dtype=np.str_), deltas=rig.deltas, vertices=rig.vertices, faces=rig.faces
+            file,
+            names=np.array(rig.names, dtype=np.str_),
+            deltas=rig.deltas,
+            vertices=rig.vertices,
+            faces=rig.faces,
         )
 
 
