@@ -14,7 +14,7 @@ from raf_sdk._mesh import Mesh
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -88,15 +88,42 @@ class Rig:
         PoseNameError
             A name that the rig does not have.
         """
-        row = {name: i for i, name in enumerate(self.names)}
         result = self.vertices.copy()
-        for name, weight in weights.items():
+        for row, weight in zip(self._rows(weights), weights.values(), strict=True):
+            result += np.float32(weight) * self.deltas[row]
+        return result
+
+    def select(self, names: Iterable[str]) -> Rig:
+        """Keep some of the poses.
+
+        Parameters
+        ----------
+        names
+            Unique pose names; the result has them in this order.
+
+        Returns
+        -------
+        Rig
+            Of the same mesh.
+
+        Raises
+        ------
+        PoseNameError
+            A name that the rig does not have.
+        """
+        rows = self._rows(names)
+        return Rig(self.mesh, tuple(self.names[row] for row in rows), self.deltas[rows])
+
+    def _rows(self, names: Iterable[str]) -> list[int]:
+        row = {name: i for i, name in enumerate(self.names)}
+        rows: list[int] = []
+        for name in names:
             if name not in row:
                 close = difflib.get_close_matches(name, self.names, n=1)
                 hint = f"did you mean {close[0]!r}?" if close else "see Rig.names for those it has"
                 raise PoseNameError(f"the rig has no pose {name!r}; {hint}")
-            result += np.float32(weight) * self.deltas[row[name]]
-        return result
+            rows.append(row[name])
+        return rows
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the rig in the format that the suffix names; nothing is left behind on failure.

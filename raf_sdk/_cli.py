@@ -1,0 +1,145 @@
+"""The ``raf`` command: a head in, a rig out; the shipped example; what is in a file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import raf_sdk
+from raf_sdk.io._atomic import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+EXAMPLE = "example_head.obj"
+EXIT_ERROR = 2  # as argparse leaves on a wrong argument
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments
+        The words after ``raf``; those of the process by default.
+
+    Returns
+    -------
+    int
+        The exit status: 0, or 2 after an error, which is one line on standard error.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except raf_sdk.RafError as error:
+        print(f"raf: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("raf: interrupted", file=sys.stderr)
+        return EXIT_ERROR
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="raf", description="A neutral head mesh in, a 52-shape ARKit blendshape rig out."
+    )
+    parser.add_argument("--version", action="version", version=f"raf-sdk {raf_sdk.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    rig = commands.add_parser(
+        "rig",
+        help="rig a head",
+        description="Rig a neutral head: predict how its vertices move in each ARKit shape. "
+        "Vertices, polygons and texture coordinates stay as they are in the file.",
+    )
+    rig.add_argument("head", metavar="HEAD", help="the neutral mesh: .obj, .ply, .stl, .glb or .gltf")
+    rig.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        required=True,
+        help="x.glb or x.gltf: morph targets; x.npz: arrays; x.obj: a folder x/ with one OBJ for each shape",
+    )
+    rig.add_argument(
+        "--shapes", metavar="A,B,...", type=_names, help="only these shapes, in this order (default: all)"
+    )
+    rig.add_argument(
+        "--preview", metavar="PNG", help="also draw a contact sheet: the neutral and every shape"
+    )
+    rig.add_argument("--model", metavar="ONNX", help="a model of your own (default: the one that is shipped)")
+    rig.add_argument(
+        "--device", default="auto", help="auto (default), cpu, or the name of an accelerator, such as cuda"
+    )
+    rig.set_defaults(run=_rig)
+
+    example = commands.add_parser(
+        "example",
+        help="write the head that is shipped",
+        description="Write the example head, which this project sculpted itself, to a file.",
+    )
+    example.add_argument("-o", "--output", metavar="OBJ", required=True, help="the file to write")
+    example.set_defaults(run=_example)
+
+    info = commands.add_parser(
+        "info",
+        help="say what is in a mesh or model file",
+        description="Say what is in a mesh file, what of it is set aside, and if it can be rigged; or what "
+        "an ONNX model says about itself.",
+    )
+    info.add_argument("file", metavar="FILE", help="a mesh file, or an .onnx model")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise argparse.ArgumentTypeError("no shape is named; write for example jawOpen,mouthSmileLeft")
+    return names
+
+
+def _rig(options: argparse.Namespace) -> None:
+    start = time.perf_counter()
+    rigger = raf_sdk.Rigger(options.model, device=options.device)
+    rig = rigger.rig(options.head)
+    if options.shapes:
+        rig = rig.select(options.shapes)
+    rig.save(options.output)
+    if options.preview:
+        rig.preview(options.preview)
+    written = " and ".join(filter(None, [options.output, options.preview]))
+    print(
+        f"{written}: {len(rig.names)} shapes of {len(rig.vertices):,} vertices, "
+        f"{time.perf_counter() - start:.1f} s on {rigger.device}"
+    )
+
+
+def _example(options: argparse.Namespace) -> None:
+    output = Path(options.output)
+    if output.suffix.lower() != ".obj":
+        raise raf_sdk.OutputError(f"{output}: the example is an OBJ file; give it the suffix .obj")
+    content = resources.files(raf_sdk).joinpath("data", EXAMPLE).read_bytes()
+    try:
+        with replacing(output) as file:
+            file.write(content)
+    except OSError as error:
+        raise raf_sdk.OutputError(f"{output} cannot be written: {error.strerror or error}") from error
+    print(f"{output}: {len(content):,} bytes")
+
+
+def _info(options: argparse.Namespace) -> None:
+    from raf_sdk._info import describe_mesh, describe_model
+
+    path = Path(options.file)
+    describe = describe_model if path.suffix.lower() == ".onnx" else describe_mesh
+    lines = describe(path)
+    width = max(map(len, lines))
+    for key, value in lines.items():
+        print(f"{key:{width}}  {value}")
