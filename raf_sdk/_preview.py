@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from raf_runtime.errors import OutputError
 from raf_sdk._raster import rasterize
+from raf_sdk.io._atomic import replacing
 
 __all__ = ["View", "contact_sheet", "frame_head", "render"]
 
@@ -256,15 +257,12 @@ def _to_srgb(linear: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 
 def _write_png(image: Image.Image, path: Path) -> None:
-    """Write beside the target, then rename, so that nobody meets half a picture."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write the picture, whole or not at all."""
     try:
-        image.save(temporary, format="PNG", optimize=False)
-        os.replace(temporary, path)
+        with replacing(path) as file:
+            image.save(file, format="PNG")
     except OSError as error:
         raise OutputError(
             f"cannot write the preview to {path}: {error.strerror or error}; "
             "choose an existing folder where you may write"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
