@@ -119,7 +119,7 @@ class ConditionalDiffusionBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor, surface: SurfaceTensors) -> Tensor:
         """Map features (V, C) and a condition (P + G,) to features (V, C)."""
         x = self.diffusion(x, surface)
-        return x + self.fuse(torch.cat([x, condition.expand(len(x), -1)], dim=1))
+        return x + self.fuse(torch.cat([x, condition.expand(x.shape[0], -1)], dim=1))
 
 
 class GlobalEncoder(nn.Module):
@@ -189,7 +189,7 @@ class RigNetwork(nn.Module):
         """
         local = self._local(surface)
         pooled, anchors = self.encoder(local, surface)
-        x = self.embed(torch.cat([local, self._relative(surface, anchors), pooled.expand(len(local), -1)], dim=1))
+        x = self.embed(torch.cat([local, self._relative(surface, anchors), pooled.expand(local.shape[0], -1)], dim=1))
         for block in self.trunk:
             x = block(x, surface)
         if self.config.pose_blocks:
@@ -198,7 +198,7 @@ class RigNetwork(nn.Module):
             condition = torch.cat([pose, pooled])
             for block in self.posed:
                 x = block(x, condition, surface)
-        return self.head(x).reshape(len(local), -1, 3).transpose(0, 1)
+        return self.head(x).reshape(local.shape[0], -1, 3).transpose(0, 1)
 
     def _local(self, surface: SurfaceTensors) -> Tensor:
         """Features (V, 6 + 6 frequencies) of each vertex by itself."""

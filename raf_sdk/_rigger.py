@@ -1,0 +1,106 @@
+"""The rigger: a model and a device, ready to rig any number of heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raf_runtime.head import PreparedHead, prepare_head
+from raf_runtime.session import Session
+from raf_sdk._mesh import Mesh
+from raf_sdk._rig import Rig
+from raf_sdk.io import as_mesh
+
+if TYPE_CHECKING:
+    import os
+
+    import trimesh
+    from numpy.typing import ArrayLike
+
+    MeshLike = str | os.PathLike[str] | trimesh.Trimesh | tuple[ArrayLike, ArrayLike] | Mesh
+
+__all__ = ["Prepared", "Rigger"]
+
+_MODEL = Path(__file__).parent / "data" / "model.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A mesh with everything that rigging it needs; made by :meth:`Rigger.prepare`."""
+
+    mesh: Mesh
+    head: PreparedHead
+
+
+class Rigger:
+    """Turns neutral heads into rigs.
+
+    Parameters
+    ----------
+    model
+        An ONNX file made by ``raf-export``; the model that ships with the package by default.
+    device
+        ``"auto"`` takes the best device there is, ``"cpu"`` and ``"cuda"`` that one or none.
+
+    Raises
+    ------
+    ModelFileNotFoundError, ModelError
+        The model is missing or is not one of this package.
+    DeviceError
+        The device is unknown or cannot be had.
+    """
+
+    def __init__(self, model: str | os.PathLike[str] | None = None, device: str = "auto") -> None:
+        self._session = Session(_MODEL if model is None else Path(model), device)
+
+    @property
+    def device(self) -> str:
+        """The device that was obtained: ``"cpu"`` or ``"cuda"``."""
+        return self._session.device
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the poses that a rig will have."""
+        return self._session.poses
+
+    def prepare(self, mesh: MeshLike) -> Prepared:
+        """Do the part of rigging that does not depend on the model's weights, to use it more than once.
+
+        Parameters
+        ----------
+        mesh
+            As for :meth:`rig`.
+
+        Raises
+        ------
+        MeshError
+            The mesh cannot be read or is not a surface.
+        """
+        read = as_mesh(mesh)
+        return Prepared(read, prepare_head(read.vertices, read.faces, self._session.eigenpairs))
+
+    def rig(self, mesh: MeshLike | Prepared) -> Rig:
+        """Predict every pose of a neutral head.
+
+        Parameters
+        ----------
+        mesh
+            A path to an OBJ, PLY, STL, GLB or glTF file, a ``trimesh.Trimesh``, a ``(vertices, faces)`` pair, a
+            :class:`Mesh`, or what :meth:`prepare` returned. Any unit, any axis up.
+
+        Returns
+        -------
+        Rig
+            Vertex i is vertex i of the input; displacements are in its unit and frame.
+
+        Raises
+        ------
+        MeshError
+            The mesh cannot be read or is not a surface.
+        ModelError
+            The model fails on this mesh.
+        """
+        prepared = mesh if isinstance(mesh, Prepared) else self.prepare(mesh)
+        displacements = self._session.run(prepared.head.operators)
+        return Rig(prepared.mesh, self.names, prepared.head.finish(displacements))

@@ -1,0 +1,96 @@
+"""From a mesh to the network's inputs, and from its output back to the mesh.
+
+Axis legend: V input vertices, S surface vertices, T triangles, P poses, K eigenpairs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from raf_runtime.coarse import Coarse
+from raf_runtime.frame import Frame, estimate_frame
+from raf_runtime.operators import Operators
+from raf_runtime.rigid import move_rigidly, round_parts
+from raf_runtime.surface import Surface
+
+__all__ = ["PreparedHead", "prepare_head"]
+
+# Above this many vertices a coarser surface stands in: more detail than the basis resolves only costs time.
+LARGE = 80_000
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedHead:
+    """Everything that rigging a head needs and that does not depend on the model's weights.
+
+    Attributes
+    ----------
+    surface : Surface
+        Welded surface, in the input's frame.
+    frame : Frame
+        From the input's frame to the canonical one.
+    operators : Operators
+        Inputs of the network, canonical; of ``coarse`` where there is one.
+    coarse : Coarse or None
+        The stand-in of a large surface.
+    eyeballs : list of (n,) int64
+        Vertices, among those of ``operators``, of the parts that move rigidly.
+    """
+
+    surface: Surface
+    frame: Frame
+    operators: Operators
+    coarse: Coarse | None
+    eyeballs: list[NDArray[np.int64]]
+
+    def finish(self, displacements: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Carry the network's output to the input mesh.
+
+        Parameters
+        ----------
+        displacements : (P, S, 3) float32
+            In canonical units, of the vertices of ``operators``.
+
+        Returns
+        -------
+        (P, V, 3) float32
+            In the unit and frame of the input; zero for vertices that no triangle uses.
+        """
+        moved = displacements.copy()
+        move_rigidly(self.operators.positions.astype(np.float64), moved, self.eyeballs)
+        to_input = (self.frame.rotation * self.frame.unit).astype(np.float32)
+        moved = moved @ to_input
+        if self.coarse is not None:
+            moved = self.coarse.to_fine(moved)
+        return self.surface.to_input(moved)
+
+
+def prepare_head(vertices: ArrayLike, faces: ArrayLike, eigenpairs: int) -> PreparedHead:
+    """Weld, find the canonical frame and compute the operators.
+
+    Parameters
+    ----------
+    vertices : (V, 3) float
+        Neutral head, any unit and frame.
+    faces : (T, 3) int
+        Triangles.
+    eigenpairs : int
+        K that the model wants.
+
+    Raises
+    ------
+    MeshError
+        If the arrays are not a surface (see :meth:`Surface.build`).
+    """
+    surface = Surface.build(vertices, faces)
+    frame = estimate_frame(surface.vertices, surface.faces)
+    points = frame.to_canonical(surface.vertices)
+    triangles, component, coarse = surface.faces, surface.component, None
+    if len(points) > LARGE:
+        coarse = Coarse.build(points, triangles, component, LARGE // 2)
+        points, triangles, component = coarse.vertices, coarse.faces, coarse.component
+    operators = Operators.build(points, triangles, component, eigenpairs)
+    return PreparedHead(surface, frame, operators, coarse, round_parts(points, component))
