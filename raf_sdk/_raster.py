@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 __all__ = ["Fragments", "rasterize"]
 
-# Pixels tested at once: a dozen numbers each, so some 50 MB whatever the mesh.
-_CHUNK_PIXELS = 1 << 19
+# Pixels tested at once: a dozen numbers each, a few MB that stay in the processor's cache.
+_CHUNK_PIXELS = 1 << 16
 _DEPTH_STEPS = (1 << 31) - 1
 _EMPTY = np.iinfo(np.int64).max
 # Pixels on an edge belong to both its triangles; the slack closes the cracks that rounding would open.
@@ -79,12 +79,13 @@ def rasterize(points: NDArray[np.floating], faces: NDArray[np.integer], width: i
     # Depth and triangle share one integer, so that a single minimum resolves both.
     buffer = np.full(width * height, _EMPTY, dtype=np.int64)
     ends = np.cumsum(counts)
+    starts = ends - counts
     first = 0
     while first < kept.size:
-        done = int(ends[first - 1]) if first else 0
+        done = int(starts[first])
         last = max(first + 1, int(np.searchsorted(ends, done + _CHUNK_PIXELS, side="right")))
         triangle = np.repeat(np.arange(first, last), counts[first:last])
-        offset = np.arange(triangle.size) - (ends - counts - done)[triangle]
+        offset = np.arange(done, done + triangle.size) - starts[triangle]
         row, column = np.divmod(offset, columns[triangle])
         row += top[triangle]
         column += left[triangle]
