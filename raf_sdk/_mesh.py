@@ -119,7 +119,8 @@ class Mesh:
         self._set("_faces", indices[corners])
 
     def _check_uvs(self, sizes: NDArray[np.integer[Any]]) -> None:
-        uvs = np.asarray(self.uvs, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            uvs = np.asarray(self.uvs, dtype=np.float32)
         if uvs.ndim != 2 or uvs.shape[1] != 2:
             raise MeshError(f"uvs have shape {uvs.shape}; expected (U, 2)")
         if not np.isfinite(uvs).all():
@@ -237,7 +238,7 @@ def _finite_vertices(values: ArrayLike) -> NDArray[np.float32]:
         raise MeshError("the mesh has no vertices")
     if array.ndim != 2 or array.shape[1] != 3:
         raise MeshError(f"vertices have shape {array.shape}; expected (V, 3)")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
         vertices = np.ascontiguousarray(array, dtype=np.float32)
     finite = np.isfinite(vertices).all(axis=1)
     if not finite.all():

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_ELEMENTS", "GltfDocument", "integer"]
 
 # Zeros need no data, and views may be shared: the file size does not bound the counts of accessors.
-MAX_ELEMENTS: Final = 40_000_000
+MAX_ELEMENTS: Final = 10_000_000
 
 _COMPONENTS: Final = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS: Final = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}

@@ -30,7 +30,7 @@ _DRACO: Final = "KHR_draco_mesh_compression"
 class _Head:
     """What has been gathered so far."""
 
-    vertices: list[NDArray[np.float64]] = field(default_factory=list)
+    vertices: list[NDArray[Any]] = field(default_factory=list)
     faces: list[NDArray[Any]] = field(default_factory=list)
     uvs: list[NDArray[np.float32]] = field(default_factory=list)
     uv_faces: list[NDArray[Any]] = field(default_factory=list)
@@ -74,7 +74,7 @@ def read_gltf(data: bytes, path: Path) -> Mesh:
             _add_mesh(document, head, node, np.eye(4) if "skin" in node else world)
     if not head.vertices:
         raise MeshFileError("the scene has no triangle mesh; export the head as a mesh")
-    vertices = _single(np.concatenate(head.vertices))
+    vertices = np.concatenate(head.vertices)
     faces = np.concatenate(head.faces).reshape(-1)
     sizes = np.full(len(faces) // 3, 3, np.int32)
     groups = tuple(head.groups)
@@ -89,11 +89,6 @@ def read_gltf(data: bytes, path: Path) -> Mesh:
         groups,
         path,
     )
-
-
-def _single(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # what overflows becomes infinite, and Mesh says so
-        return values.astype(np.float32)
 
 
 def _nodes(document: GltfDocument) -> Iterator[tuple[dict[str, Any], NDArray[np.float64]]]:
@@ -194,24 +189,25 @@ def _add_mesh(document: GltfDocument, head: _Head, node: dict[str, Any], world: 
         if positions not in bases:
             points = document.accessor(positions, 3)
             bases[positions] = (head.vertex_count, len(points))
-            head.vertices.append(_transformed(points, world))
             head.vertex_count += len(points)
+            _check_total(head)
+            head.vertices.append(_transformed(points, world))
         base, count = bases[positions]
         faces = _triangles(document, primitive, mode, count, where)
         if np.linalg.det(world[:3, :3]) < 0:  # a mirroring turns triangles inside out: turn them back
             faces = faces[:, ::-1]
-        _check_total(head.vertex_count + head.face_count + len(faces))
-        head.faces.append(faces + base)
-        head.uv_faces.append(_uv_faces(document, head, attributes, uv_bases, faces, where))
         material = _material(document, primitive, where)
         head.groups.append(Group(name, material, head.face_count, len(faces)))
         head.face_count += len(faces)
+        _check_total(head)
+        head.faces.append(faces + base)
+        head.uv_faces.append(_uv_faces(document, head, attributes, uv_bases, faces, where))
 
 
-def _check_total(elements: int) -> None:
+def _check_total(head: _Head) -> None:
     """Nodes may repeat one mesh, so the file size does not bound the head."""
-    if elements > MAX_ELEMENTS:
-        raise MeshFileError(f"the scene has more than {MAX_ELEMENTS:,} vertices and triangles; decimate it")
+    if max(head.vertex_count, head.face_count, head.uv_count) > MAX_ELEMENTS:
+        raise MeshFileError(f"the scene has more than {MAX_ELEMENTS:,} vertices or triangles; decimate it")
 
 
 def _transformed(points: NDArray[Any], world: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -262,9 +258,9 @@ def _uv_faces(
     if accessor not in bases:
         uvs = document.accessor(accessor, 2).astype(np.float32)
         bases[accessor] = (head.uv_count, len(uvs))
-        head.uvs.append(np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=1))  # glTF has the origin at the top left
         head.uv_count += len(uvs)
-        _check_total(head.uv_count)
+        _check_total(head)
+        head.uvs.append(np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=1))  # glTF has the origin at the top left
     base, count = bases[accessor]
     if len(faces) and faces.max() >= count:
         raise MeshFileError(f"{where} has fewer texture coordinates ({count}) than vertices")

@@ -57,19 +57,14 @@ def read_obj(data: bytes, path: Path) -> Mesh:
     sizes, vertex, uv = _faces(lines, is_face, is_vertex, is_uv)
     groups = _groups(lines, is_marker, is_face)
     if not (uv >= 0).any():
-        return Mesh(_single(vertices), vertex, sizes, groups=groups, source=path)
-    return Mesh(_single(vertices), vertex, sizes, _single(uvs), uv, groups, path)
-
-
-def _single(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # what overflows becomes infinite, and Mesh says so
-        return values.astype(np.float32)
+        return Mesh(vertices, vertex, sizes, groups=groups, source=path)
+    return Mesh(vertices, vertex, sizes, uvs, uv, groups, path)
 
 
 def _faces(
     lines: TextLines, is_face: NDArray[np.bool_], is_vertex: NDArray[np.bool_], is_uv: NDArray[np.bool_]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Face sizes (F,), corner -> vertex (N,), corner -> UV (N,) or -1; Mesh checks their range and narrows."""
+    """Face sizes (F,), corner -> vertex (N,), corner -> UV (N,) or -1; Mesh checks ranges and narrows."""
     chars, offsets = lines.block(is_face, 1)
     if len(offsets) == 0:
         none = np.empty(0, np.int64)

@@ -256,12 +256,9 @@ def _walk(
     return found, position - start
 
 
-def _gather_table(body: _Body, columns: dict[str, _Column], names: tuple[str, ...]) -> NDArray[np.float32]:
-    """(R, len(names)) float32."""
-    with np.errstate(over="ignore"):  # what overflows becomes infinite, and Mesh says so
-        return np.stack([body.take(columns[n].positions, columns[n].dtype) for n in names], axis=1).astype(
-            np.float32
-        )
+def _gather_table(body: _Body, columns: dict[str, _Column], names: tuple[str, ...]) -> NDArray[Any]:
+    """Single values of every row, (R, len(names))."""
+    return np.stack([body.take(columns[n].positions, columns[n].dtype) for n in names], axis=1)
 
 
 def _gather_lists(body: _Body, column: _Column, lengths: NDArray[Any]) -> NDArray[Any]:

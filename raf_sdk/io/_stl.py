@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -58,14 +58,14 @@ def read_stl(data: bytes, path: Path) -> Mesh:
         )
     else:
         corners = np.frombuffer(data, _FACET, count, _HEADER)["corners"]
-    vertices = corners.reshape(-1, 3).astype(np.float32)
+    vertices = corners.reshape(-1, 3)
     indices = np.arange(len(vertices), dtype=np.int32)
     return Mesh(vertices, indices, np.full(len(vertices) // 3, 3, np.int32), source=path)
 
 
-def _read_text(data: bytes) -> NDArray[np.float64]:
+def _read_text(data: bytes) -> NDArray[Any]:
     lines = TextLines(data)
-    is_vertex = np.isin(lines.char(0), (ord("v"), ord("V")))
+    is_vertex = np.isin(lines.char(0), (ord("v"), ord("V"))) & (lines.lengths > len("vertex"))
     vertices = lines.rows(is_vertex, len("vertex"), 3)
     if len(vertices) % 3:
         raise MeshFileError(f"{len(vertices)} vertices do not make triangles (3 each): the file is truncated")

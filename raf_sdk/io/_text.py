@@ -54,7 +54,7 @@ class TextLines:
         kind
             True for the lines to take.
         keyword
-            Length of the word that starts each of them.
+            Length of the word that starts each of them; no line may be shorter.
 
         Returns
         -------
@@ -80,7 +80,7 @@ class TextLines:
             f"line {line + 1}, {text if len(text) <= 60 else text[:57] + '...'!r}: {problem}"
         )
 
-    def rows(self, kind: NDArray[np.bool_], keyword: int, width: int) -> NDArray[np.float64]:
+    def rows(self, kind: NDArray[np.bool_], keyword: int, width: int) -> NDArray[Any]:
         """Parse the first numbers of every line of one kind.
 
         Parameters
@@ -167,10 +167,10 @@ def parse_numbers(chars: NDArray[np.uint8], dtype: type[np.generic], count: int)
 def _normalised(data: bytes) -> bytes:
     """Each of these is rare, so it is tested for before the file is copied."""
     data = data.removeprefix(b"\xef\xbb\xbf")
-    if b"\\" in data:
-        data = data.replace(b"\\\r\n", b"   ").replace(b"\\\n", b"  ")
     if b"\n" not in data:
         data = data.replace(b"\r", b"\n")
+    if b"\\" in data:
+        data = data.replace(b"\\\r\n", b"   ").replace(b"\\\n", b"  ")
     if data[:1] in (b" ", b"\t") or b"\n " in data or b"\n\t" in data:
         data = re.sub(rb"(?m)^[ \t]+", b"", data)
     return data if data.endswith(b"\n") else data + b"\n"
