@@ -132,7 +132,10 @@ class _Buffer:
 
 
 def _bounds(values: NDArray[np.float32]) -> dict[str, list[float]]:
-    return {"min": values.min(axis=0).tolist(), "max": values.max(axis=0).tolist()}
+    columns = np.ascontiguousarray(
+        values.T
+    )  # along the short rows of values, reductions take ten times as long
+    return {"min": columns.min(axis=1).tolist(), "max": columns.max(axis=1).tolist()}
 
 
 def _document(rig: Rig, buffer: _Buffer, uri: str | None) -> dict[str, Any]:
@@ -261,14 +264,14 @@ def _morph_targets(
             places, moved = np.zeros(1, np.int64), np.zeros((1, 3), np.float32)
         else:
             moved = delta[source[places]]
-        low, high = np.minimum(moved.min(axis=0), 0), np.maximum(moved.max(axis=0), 0)
+        bounds = _bounds(np.pad(moved, ((0, 1), (0, 0))))  # the vertices that stay are zero
         sparse: dict[str, Any] = {"count": len(places)}
         pending.append((sparse, index_offset, value_offset))
         indices.append(places.astype(index_type).tobytes())
         values.append(moved.tobytes())
         index_offset += len(indices[-1])
         value_offset += len(values[-1])
-        entry = {"min": low.tolist(), "max": high.tolist(), "sparse": sparse}
+        entry = {**bounds, "sparse": sparse}
         accessors.append(buffer.accessor(componentType=_FLOAT, count=len(source), type="VEC3", **entry))
     if pending:
         index_view, value_view = buffer.view(b"".join(indices)), buffer.view(b"".join(values))
