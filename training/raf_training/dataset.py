@@ -64,7 +64,10 @@ class SampleFolder:
         manifest = folder / MANIFEST
         if not manifest.is_file():
             raise DataError(f"{folder} has no {MANIFEST}; make it with `raf-data build --out {folder}`")
-        self.manifest = json.loads(manifest.read_text())
+        try:
+            self.manifest = json.loads(manifest.read_text())
+        except ValueError as error:
+            raise DataError(f"{manifest} is damaged ({error}); delete it and run `raf-data build`") from error
         self.paths = sorted(folder.glob("*.safetensors"))
         if not self.paths:
             raise DataError(f"{folder} holds no samples; make them with `raf-data build --out {folder}`")
@@ -78,11 +81,18 @@ class SampleFolder:
             with safe_open(path, framework="pt") as file:
                 source = file.metadata()["source"]
                 tensors = {name: file.get_tensor(name) for name in (*INPUTS, "deltas", "mask")}
+            sizes = {"V": len(tensors["positions"]), "K": len(tensors["eigenvalues"])}
         except (OSError, SafetensorError, KeyError, TypeError) as error:
             raise DataError(f"{path} is not a readable sample ({error}); delete it and run `raf-data build`") from error
+        poses = len(ARKIT_POSES)
+        for name, axes in {**INPUTS, "deltas": (poses, "V", 3), "mask": (poses,)}.items():
+            shape, found = tuple(sizes.get(axis, axis) for axis in axes), tensors[name]
+            if found.shape != shape or not found.isfinite().all():
+                raise DataError(
+                    f"{path}: {name} is not {shape} finite numbers but {tuple(found.shape)}; "
+                    "delete it and run `raf-data build`"
+                )
         deltas = tensors["deltas"].float()
-        if deltas.shape != (len(ARKIT_POSES), len(tensors["positions"]), 3) or not deltas.isfinite().all():
-            raise DataError(f"{path}: bad displacements {tuple(deltas.shape)}; delete it and run `raf-data build`")
         return Sample(SurfaceTensors(*(tensors[name].float() for name in INPUTS)), deltas, tensors["mask"], source)
 
     def stream(self, seed: int, first: int, last: int) -> Iterator[Sample]:
