@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from raf_runtime.errors import DeviceError, ModelError
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -74,10 +75,12 @@ def train(plan: TrainPlan) -> dict[str, float]:
     DataError
         If the samples cannot be used, or a step gives a loss that is not finite.
     ModelError
-        If the checkpoint or the initial weights cannot be read.
+        If the checkpoint or the initial weights cannot be read, or the checkpoint is of another network.
+    DeviceError
+        If the device is unknown or cannot be had.
     """
     torch.manual_seed(plan.seed)
-    device = torch.device(plan.device)
+    device = _device(plan.device)
     heads, held_out = SampleFolder(plan.train), SampleFolder(plan.val)
     network = load_network(plan.init)[0] if plan.init else RigNetwork(CONFIGS[plan.config])
     if network.config.pose_blocks:
@@ -89,8 +92,11 @@ def train(plan: TrainPlan) -> dict[str, float]:
     checkpoint, first = plan.out / "checkpoint.pt", 0
     if checkpoint.is_file():
         state = load_checkpoint(checkpoint)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
+        try:
+            network.load_state_dict(state["network"])
+            optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise ModelError(f"{checkpoint} is of another network; choose another --out ({error})") from error
         average = {name: value.to(device) for name, value in state["average"].items()}
         first = state["step"]
     (plan.out / "plan.json").write_text(json.dumps(asdict(plan), indent=1, default=str))
@@ -132,6 +138,15 @@ def train(plan: TrainPlan) -> dict[str, float]:
                 )
                 save_weights(plan.out / "weights.safetensors", average, network.config, _about(plan, heads, done))
     return report
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (AssertionError, RuntimeError) as error:  # a torch without CUDA asserts
+        raise DeviceError(f"device {name!r} cannot be had ({error}); train with --device cpu") from error
+    return device
 
 
 def _about(plan: TrainPlan, heads: SampleFolder, steps: int) -> dict[str, str]:
