@@ -148,7 +148,7 @@ class Rig:
         write_rig(self, path)
 
     def preview(self, path: str | os.PathLike[str]) -> None:
-        """Write a contact sheet: the neutral and every pose, shaded and labelled.
+        """Write a contact sheet: the neutral and every pose, shaded, labelled and facing the viewer.
 
         Parameters
         ----------
@@ -160,6 +160,10 @@ class Rig:
         OutputError
             The file cannot be written.
         """
+        from raf_runtime.frame import estimate_frame
+        from raf_runtime.surface import Surface
         from raf_sdk._preview import contact_sheet
 
-        contact_sheet(self.vertices, self.faces, self.deltas, self.names, Path(path))
+        surface = Surface.build(self.vertices, self.faces)
+        upright = estimate_frame(surface.vertices, surface.faces).rotation
+        contact_sheet(self.vertices, self.faces, self.deltas, self.names, Path(path), rotation=upright)

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from raf_runtime.coarse import Coarse
-from raf_runtime.frame import Frame, estimate_frame
+from raf_runtime.frame import HEAD_CENTRE, Frame, estimate_frame
 from raf_runtime.operators import Operators
 from raf_runtime.rigid import move_rigidly, round_parts
-from raf_runtime.surface import Surface
+from raf_runtime.surface import Surface, face_area_vectors
 
 __all__ = ["PreparedHead", "prepare_head"]
 
@@ -88,9 +88,15 @@ def prepare_head(vertices: ArrayLike, faces: ArrayLike, eigenpairs: int) -> Prep
     surface = Surface.build(vertices, faces)
     frame = estimate_frame(surface.vertices, surface.faces)
     points = frame.to_canonical(surface.vertices)
-    triangles, component, coarse = surface.faces, surface.component, None
+    triangles, component, coarse = _facing_out(points, surface.faces), surface.component, None
     if len(points) > LARGE:
         coarse = Coarse.build(points, triangles, component, LARGE // 2)
         points, triangles, component = coarse.vertices, coarse.faces, coarse.component
     operators = Operators.build(points, triangles, component, eigenpairs)
     return PreparedHead(surface, frame, operators, coarse, round_parts(points, component))
+
+
+def _facing_out(points: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Reverse all triangles (T, 3) if most of their area faces the middle of the canonical head."""
+    outward = points[faces].mean(axis=1) - HEAD_CENTRE
+    return faces if np.einsum("ij,ij->", face_area_vectors(points, faces), outward) >= 0 else faces[:, ::-1]
