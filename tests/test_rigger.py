@@ -10,6 +10,7 @@ import trimesh
 
 import raf_sdk
 from raf_runtime.contract import ARKIT_POSES
+from raf_sdk.io import read_mesh
 
 EXAMPLE = Path(raf_sdk.__file__).parent / "data" / "example_head.obj"
 
@@ -43,7 +44,7 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def test_the_rig_fits_the_mesh(rigger: raf_sdk.Rigger, rig: raf_sdk.Rig) -> None:
-    mesh = raf_sdk.io.read_mesh(EXAMPLE)
+    mesh = read_mesh(EXAMPLE)
     assert rig.names == rigger.names == ARKIT_POSES
     assert rigger.device == "cpu"
     assert np.array_equal(rig.vertices, mesh.vertices)
