@@ -19,7 +19,7 @@ from raf_runtime.errors import DeviceError, ModelError
 from raf_runtime.operators import Operators
 from raf_training.checkpoint import load_network
 from raf_training.cli import main
-from raf_training.dataset import SampleFolder
+from raf_training.dataset import MIRRORED_POSES, SampleFolder
 from raf_training.errors import DataError
 from raf_training.losses.displacement import displacement_loss
 from raf_training.network import CONFIGS, NetworkConfig, RigNetwork
@@ -49,6 +49,9 @@ def write_folder(folder: Path, seeds: range) -> None:
     (folder / "manifest.json").write_text(json.dumps({"attribution": ["Eggs by nobody (CC0)"]}))
     ball = trimesh.creation.icosphere(subdivisions=1)
     motion = 0.1 * np.random.default_rng(0).standard_normal((P, 3, 3))
+    flip = np.array([-1.0, 1.0, 1.0])
+    # Training mirrors heads: what is to be learned must be its own mirror image.
+    motion = motion + flip[:, None] * motion[MIRRORED_POSES.numpy()] * flip
     for seed in seeds:
         radii = np.random.default_rng(seed).uniform(1.5, 2.5, 3)
         vertices, faces = np.asarray(ball.vertices) * radii, np.asarray(ball.faces, dtype=np.int64)
@@ -94,12 +97,12 @@ def power_cut(_loss: Tensor) -> Tensor:
 
 
 def test_it_learns(plan: TrainPlan) -> None:
-    report = train(replace(plan, steps=100, every=100, rate=1e-2, average=0.9))
+    report = train(replace(plan, steps=120, every=120, rate=1e-2, average=0.9))
     assert set(report) == {"egg"}
     held_out = SampleFolder(plan.val)
     untrained = validate(TINY, RigNetwork(TINY).state_dict(), held_out, torch.device("cpu"))
     assert untrained["egg"] == pytest.approx(1.0)
-    assert report["egg"] < 0.6
+    assert report["egg"] < 0.2
     assert validate(TINY, weights_of(plan), held_out, torch.device("cpu"))["egg"] == pytest.approx(
         report["egg"]
     )
