@@ -124,6 +124,9 @@ def _understood(
     names = [value.name for value in session.get_inputs()]
     if names != list(INPUTS):
         raise ModelError(f"{path} takes {', '.join(names)} instead of {', '.join(INPUTS)}; export it again")
+    outputs = [value.name for value in session.get_outputs()]
+    if outputs != [OUTPUT]:
+        raise ModelError(f"{path} gives {', '.join(outputs)} instead of {OUTPUT}; export it again")
     try:
         poses = json.loads(metadata[META_POSES])
         eigenpairs = int(metadata[META_EIGENPAIRS])
