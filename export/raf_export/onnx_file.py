@@ -173,7 +173,10 @@ def _compare(network: RigNetwork, path: Path) -> dict[int, float]:
         inputs = synthetic_inputs(vertices, network.config.eigenpairs, vertices)
         with torch.no_grad():
             expected = network(SurfaceTensors(*(torch.from_numpy(inputs[name]) for name in INPUTS))).numpy()
-        found = np.asarray(session.run([OUTPUT], inputs)[0])
+        try:
+            found = np.asarray(session.run([OUTPUT], inputs)[0])
+        except Exception as error:  # ONNX Runtime's errors have no common base of their own
+            raise ModelError(f"at {vertices} vertices the exported graph does not run: {error}") from error
         if found.shape != expected.shape:
             raise ModelError(f"at {vertices} vertices the exported graph gives {found.shape}, torch {expected.shape}")
         report[vertices] = float(np.abs(found - expected).max())
