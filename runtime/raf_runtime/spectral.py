@@ -25,8 +25,8 @@ COMPONENT_SHARE = 0.2
 # Distances between samples are measured slightly askew: on a symmetric head the farthest point would else be one of
 # two, and rounding would choose.
 SKEW = np.array([[1.0, 0.03, 0.02], [0.0, 1.0, 0.01], [0.0, 0.0, 1.0]])
-# Rows of the dense distance table that are alive at once: bounds memory on scans.
-TABLE_VALUES = 20_000_000
+# Size of the dense distance table that is alive at once: fits a cache, and bounds memory on scans.
+TABLE_VALUES = 1_000_000
 
 
 def spectral_basis(
@@ -90,14 +90,17 @@ def _local_functions(
     nearest, _, source = csgraph.dijkstra(graph, indices=samples, min_only=True, return_predecessors=True)
     radii = SUPPORT * _cell_radii(graph, samples, nearest, source, own)
     rows, columns, weights = [], [], []
+    # Neighbours in this order have similar radii, so that no search goes much further than it must.
+    order = np.argsort(radii)
     step = max(1, TABLE_VALUES // size)
     for start in range(0, len(samples), step):
-        radius = radii[start : start + step, None]
-        table = csgraph.dijkstra(graph, indices=samples[start : start + step], limit=float(radius.max())) / radius
+        batch = order[start : start + step]
+        radius = radii[batch, None]
+        table = csgraph.dijkstra(graph, indices=samples[batch], limit=float(radius.max())) / radius
         column, row = np.nonzero(table < 1)
         t = table[column, row]
         rows.append(row)
-        columns.append(column + start)
+        columns.append(batch[column])
         # The floor keeps a vertex on the rim of its only support inside the partition of unity.
         weights.append(np.maximum(1 - t * t * (3 - 2 * t), 1e-6))
     entries = np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))

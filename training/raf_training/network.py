@@ -96,10 +96,10 @@ class DiffusionBlock(nn.Module):
         diffused = surface.eigenvectors @ spectrum
         # The inner product of two channels' gradients does not change with the tangents, nor does that with a
         # gradient turned by a complex factor. Channels are mapped in the spectrum, where there are K, not V, of them.
-        plain, real, imaginary = self.differentiate(spectrum).chunk(3, dim=1)
-        turned_x = surface.gradient_x @ real - surface.gradient_y @ imaginary
-        turned_y = surface.gradient_y @ real + surface.gradient_x @ imaginary
-        products = (surface.gradient_x @ plain) * turned_x + (surface.gradient_y @ plain) * turned_y
+        spectra = self.differentiate(spectrum)
+        plain_x, real_x, imaginary_x = (surface.gradient_x @ spectra).chunk(3, dim=1)
+        plain_y, real_y, imaginary_y = (surface.gradient_y @ spectra).chunk(3, dim=1)
+        products = plain_x * (real_x - imaginary_y) + plain_y * (real_y + imaginary_x)
         gradients = torch.tanh(products)
         return x + self.mix(self.norm(torch.cat([x, diffused, gradients], dim=1)))
 
