@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import raf_sdk
+from raf_sdk._rig import find_poses
 from raf_sdk.io._atomic import replacing
 
 if TYPE_CHECKING:
@@ -68,7 +69,11 @@ def _parser() -> argparse.ArgumentParser:
         help="x.glb or x.gltf: morph targets; x.npz: arrays; x.obj: a folder x/ with one OBJ for each shape",
     )
     rig.add_argument(
-        "--shapes", metavar="A,B,...", type=_names, help="only these shapes, in this order (default: all)"
+        "--shapes",
+        metavar="A,B,...",
+        type=_names,
+        default=(),
+        help="only these shapes, in this order (default: all)",
     )
     rig.add_argument(
         "--preview", metavar="PNG", help="also draw a contact sheet: the neutral and every shape"
@@ -108,6 +113,9 @@ def _names(text: str) -> tuple[str, ...]:
 def _rig(options: argparse.Namespace) -> None:
     start = time.perf_counter()
     rigger = raf_sdk.Rigger(options.model, device=options.device)
+    find_poses(
+        options.shapes, rigger.names
+    )  # before the work: a misspelt name costs no minute on a large scan
     rig = rigger.rig(options.head)
     if options.shapes:
         rig = rig.select(options.shapes)

@@ -14,11 +14,11 @@ from raf_sdk._mesh import Mesh
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["Rig"]
+__all__ = ["Rig", "find_poses"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +89,7 @@ class Rig:
             A name that the rig does not have.
         """
         result = self.vertices.copy()
-        for row, weight in zip(self._rows(weights), weights.values(), strict=True):
+        for row, weight in zip(find_poses(weights, self.names), weights.values(), strict=True):
             result += np.float32(weight) * self.deltas[row]
         return result
 
@@ -111,19 +111,8 @@ class Rig:
         PoseNameError
             A name that the rig does not have.
         """
-        rows = self._rows(names)
+        rows = find_poses(names, self.names)
         return Rig(self.mesh, tuple(self.names[row] for row in rows), self.deltas[rows])
-
-    def _rows(self, names: Iterable[str]) -> list[int]:
-        row = {name: i for i, name in enumerate(self.names)}
-        rows: list[int] = []
-        for name in names:
-            if name not in row:
-                close = difflib.get_close_matches(name, self.names, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else "see Rig.names for those it has"
-                raise PoseNameError(f"the rig has no pose {name!r}; {hint}")
-            rows.append(row[name])
-        return rows
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the rig in the format that the suffix names; nothing is left behind on failure.
@@ -167,3 +156,34 @@ class Rig:
         surface = Surface.build(self.vertices, self.faces)
         upright = estimate_frame(surface.vertices, surface.faces).rotation
         contact_sheet(self.vertices, self.faces, self.deltas, self.names, Path(path), rotation=upright)
+
+
+def find_poses(names: Iterable[str], known: Sequence[str]) -> list[int]:
+    """Look up poses by name.
+
+    Parameters
+    ----------
+    names
+        The poses to find.
+    known
+        The names of a rig or a model.
+
+    Returns
+    -------
+    list of int
+        Where each name stands in ``known``.
+
+    Raises
+    ------
+    PoseNameError
+        A name that is not there.
+    """
+    row = {name: i for i, name in enumerate(known)}
+    rows: list[int] = []
+    for name in names:
+        if name not in row:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "see Rig.names for those it has"
+            raise PoseNameError(f"the rig has no pose {name!r}; {hint}")
+        rows.append(row[name])
+    return rows

@@ -29,6 +29,16 @@ def test_unknown_poses_are_named_with_the_nearest_known_one() -> None:
         RIG.evaluate({"x": 0})
 
 
+def test_select_keeps_some_poses_in_the_order_that_is_asked_for() -> None:
+    both = RIG.select(["mouthSmileLeft", "jawOpen"])
+    assert both.names == ("mouthSmileLeft", "jawOpen")
+    assert both.mesh is MESH
+    assert np.array_equal(both.deltas, DELTAS[::-1])
+    assert np.array_equal(RIG.select(["mouthSmileLeft"]).deltas, DELTAS[1:])
+    with pytest.raises(PoseNameError, match="did you mean 'jawOpen'"):
+        RIG.select(["jawopen"])
+
+
 def test_a_rig_exposes_its_mesh_and_cannot_be_changed() -> None:
     assert RIG.vertices is MESH.vertices
     assert RIG.faces is MESH.faces
