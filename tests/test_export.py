@@ -41,7 +41,8 @@ TRACE = "raf_export.onnx_file._trace"
 def write_weights(path: Path, config: NetworkConfig = TINY, motion: float = 0.01) -> RigNetwork:
     torch.manual_seed(0)
     network = RigNetwork(config)
-    nn.init.normal_(network.head[-1].weight, std=motion)
+    for parameter in network.head[-1].parameters():
+        nn.init.normal_(parameter, std=motion)
     about = {"commit": "c0ffee", "attribution": "Heads by nobody (CC0)"}
     save_weights(path, network.state_dict(), config, about)
     return network.eval()

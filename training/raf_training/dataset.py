@@ -81,12 +81,13 @@ class SampleFolder:
             with safe_open(path, framework="pt") as file:
                 source = file.metadata()["source"]
                 tensors = {name: file.get_tensor(name) for name in (*INPUTS, "deltas", "mask")}
-            sizes = {"V": len(tensors["positions"]), "K": len(tensors["eigenvalues"])}
+            vertices, eigenpairs = len(tensors["positions"]), len(tensors["eigenvalues"])
         except (OSError, SafetensorError, KeyError, TypeError) as error:
             raise DataError(f"{path} is not a readable sample ({error}); delete it and run `raf-data build`") from error
         poses = len(ARKIT_POSES)
         for name, axes in {**INPUTS, "deltas": (poses, "V", 3), "mask": (poses,)}.items():
-            shape, found = tuple(sizes.get(axis, axis) for axis in axes), tensors[name]
+            shape = tuple(vertices if axis == "V" else eigenpairs if axis == "K" else axis for axis in axes)
+            found = tensors[name]
             if found.shape != shape or not found.isfinite().all():
                 raise DataError(
                     f"{path}: {name} is not {shape} finite numbers but {tuple(found.shape)}; "
