@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from raf_training.data.rig_source import RigSource
 from raf_training.data.samples import SampleOptions, draw_sample
-from raf_training.data.sources import attribution, load_sources
+from raf_training.data.sources import attribution, load_families
 from raf_training.errors import DataError
 
 __all__ = ["SHARES", "SPLITS", "BuildPlan", "build", "pick_source"]
@@ -72,14 +72,12 @@ def build(plan: BuildPlan, processes: int) -> None:
     """
     if unknown := [family for family in plan.families if family not in SHARES]:
         raise DataError(f"unknown family {unknown[0]!r}; there are {', '.join(SHARES)}")
-    sources = load_sources(plan.data)
-    plan.out.mkdir(parents=True, exist_ok=True)
     manifest = plan.out / MANIFEST
-    if manifest.is_file():
-        found = json.loads(manifest.read_text())
-        if any(found.get(key) != value for key, value in plan.manifest().items()):
-            raise DataError(f"{plan.out} holds samples of another plan ({manifest}); choose another folder")
-    lines = attribution([s for s in sources.values() if s.family in plan.families])
+    if manifest.is_file() and not _fits(plan, manifest):
+        raise DataError(f"{plan.out} holds samples of another plan ({manifest}); choose another folder")
+    sources = load_families(plan.data, plan.families)
+    plan.out.mkdir(parents=True, exist_ok=True)
+    lines = attribution(list(sources.values()))
     _replace(manifest, json.dumps({**plan.manifest(), "attribution": list(lines)}, indent=1))
     todo = [i for i in range(plan.samples) if not _path(plan, i).is_file()]
     # One BLAS thread a process: a sample is many small products. Read when the process loads NumPy.
@@ -89,6 +87,14 @@ def build(plan: BuildPlan, processes: int) -> None:
     ) as pool:
         for _ in tqdm(pool.map(_draw, todo, chunksize=4), total=len(todo), desc=plan.split, unit="sample"):
             pass
+
+
+def _fits(plan: BuildPlan, manifest: Path) -> bool:
+    try:
+        found = json.loads(manifest.read_text())
+    except ValueError as error:
+        raise DataError(f"{manifest} is damaged ({error}); choose another folder") from error
+    return all(found.get(key) == value for key, value in plan.manifest().items())
 
 
 def _path(plan: BuildPlan, index: int) -> Path:
@@ -106,7 +112,7 @@ _state: tuple[BuildPlan, dict[str, RigSource]]
 
 def _start(plan: BuildPlan) -> None:
     global _state
-    _state = plan, load_sources(plan.data)
+    _state = plan, load_families(plan.data, plan.families)
 
 
 def _draw(index: int) -> None:

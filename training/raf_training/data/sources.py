@@ -12,7 +12,7 @@ from raf_training.data.rig_source import RigSource
 from raf_training.data.vitruvian import load_vitruvian
 from raf_training.errors import DataError
 
-__all__ = ["FAMILIES", "RigSource", "attribution", "load_sources"]
+__all__ = ["FAMILIES", "RigSource", "attribution", "load_families", "load_sources"]
 
 FAMILIES: Final[dict[str, Callable[[Path], list[RigSource]]]] = {
     "ict": load_ict,
@@ -41,15 +41,37 @@ def load_sources(data_dir: Path, names: Sequence[str] | None = None) -> dict[str
     DataError
         If a name is unknown, or an archive is missing or unusable.
     """
-    families = FAMILIES if names is None else dict.fromkeys(name.partition("/")[0] for name in names)
-    if unknown := [family for family in families if family not in FAMILIES]:
-        raise DataError(f"unknown source {unknown[0]!r}; families are {', '.join(FAMILIES)}")
-    sources = {source.name: source for family in families for source in _load_family(family, Path(data_dir))}
     if names is None:
-        return sources
+        return load_families(data_dir, tuple(FAMILIES))
+    sources = load_families(data_dir, tuple(dict.fromkeys(name.partition("/")[0] for name in names)))
     if absent := [name for name in names if name not in sources]:
         raise DataError(f"unknown source {absent[0]!r}; there are {', '.join(sources)}")
     return {name: sources[name] for name in names}
+
+
+def load_families(data_dir: Path, families: Sequence[str]) -> dict[str, RigSource]:
+    """Load every rig of some families; only their archives are read.
+
+    Parameters
+    ----------
+    data_dir
+        Folder of the archives that ``raf-data`` makes.
+    families
+        Keys of ``FAMILIES``.
+
+    Returns
+    -------
+    dict of RigSource
+        By name; the base mesh of a family comes before its proxies.
+
+    Raises
+    ------
+    DataError
+        If a family is unknown, or an archive is missing or unusable.
+    """
+    if unknown := [family for family in families if family not in FAMILIES]:
+        raise DataError(f"unknown source {unknown[0]!r}; families are {', '.join(FAMILIES)}")
+    return {source.name: source for family in families for source in _load_family(family, Path(data_dir))}
 
 
 def _load_family(family: str, data_dir: Path) -> list[RigSource]:
