@@ -125,6 +125,23 @@ def test_choice_of_tangents_does_not_matter(config: NetworkConfig) -> None:
     torch.testing.assert_close(run(network, turned), run(network, inputs))
 
 
+@pytest.mark.parametrize("config", [TINY, POSED])
+def test_density_of_the_vertices_does_not_matter(config: NetworkConfig) -> None:
+    """A vertex cut into two of half the mass is the same surface."""
+    network, inputs = moving(config), surface()
+    twice = torch.cat([torch.arange(V), torch.arange(20)])
+    dense = SurfaceTensors(
+        inputs.positions[twice],
+        inputs.normals[twice],
+        inputs.mass[twice] / torch.bincount(twice)[twice],
+        inputs.eigenvalues,
+        inputs.eigenvectors[twice],
+        inputs.gradient_x[twice],
+        inputs.gradient_y[twice],
+    )
+    torch.testing.assert_close(run(network, dense), run(network, inputs)[:, twice])
+
+
 @pytest.mark.parametrize(
     "name", ["positions", "normals", "mass", "eigenvalues", "eigenvectors", "gradient_x", "gradient_y"]
 )
