@@ -155,10 +155,10 @@ def test_starts_from_given_weights(plan: TrainPlan) -> None:
 
 def test_the_rate_falls_only_at_the_end() -> None:
     assert schedule(0, 1000) == pytest.approx(1 / 300)
-    assert schedule(299, 1000) == schedule(700, 1000) == 1.0
-    assert schedule(850, 1000) == pytest.approx(0.5)
+    assert schedule(299, 1000) == schedule(400, 1000) == 1.0
+    assert schedule(700, 1000) == pytest.approx(0.5)
     assert 0 < schedule(999, 1000) < 0.01
-    assert all(schedule(step, 1000) == schedule(step, 2000) for step in range(700))
+    assert all(schedule(step, 1000) == schedule(step, 2000) for step in range(400))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(plan: TrainPlan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,8 @@ __all__ = ["TrainPlan", "schedule", "train", "validate"]
 
 # A vertex counts in validation where its true motion exceeds this, in canonical units (0.01 mm of a 240 mm head).
 MOVING = 0.01 / 38
+# Share of the steps over which the learning rate falls.
+FALL = 0.6
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,12 @@ class TrainPlan:
 
 
 def schedule(step: int, steps: int) -> float:
-    """Factor of the learning rate: warm-up, constant, then linearly to zero over the last 30 %.
+    """Factor of the learning rate: warm-up, constant, then linearly to zero over the last 60 %.
 
     Until the fall begins it does not depend on ``steps``: a running training can be shortened or lengthened.
     """
     warm = min(1.0, (step + 1) / 300)
-    return warm * min(1.0, (steps - step) / (0.3 * steps))
+    return warm * min(1.0, (steps - step) / (FALL * steps))
 
 
 def train(plan: TrainPlan) -> dict[str, float]:
