@@ -8,9 +8,10 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from raf_runtime.frame import AXIS_ROTATIONS, Frame, FrameNetworks, estimate_frame
+from raf_runtime.frame import AXIS_ROTATIONS, Frame, estimate_frame
+from raf_runtime.frame_networks import FrameNetworks
 from raf_training.data.rig_source import RigSource
-from raf_training.frame_clouds import triangles
+from raf_training.frame_heads import triangles
 
 __all__ = ["Cut", "check_frames", "frame_error", "frame_errors", "random_rotation"]
 

@@ -11,30 +11,18 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from raf_runtime.frame import AXIS_ROTATIONS, HEAD_CENTRE, WINDOW, Frame
-from raf_runtime.surface import face_area_vectors
+from raf_runtime.frame import AXIS_ROTATIONS, HEAD_CENTRE
+from raf_runtime.frame_networks import CELLS, EXTENT, LAYER
 from raf_training.data.rig_source import RigSource
+from raf_training.frame_heads import EXTRA_POINTS, HAIR, PART_LABELS, SKIN_POINTS, TORSO, dense_cloud
 
-__all__ = ["Batch", "CloudPool", "triangles"]
+__all__ = ["Batch", "CloudPool", "front_maps"]
 
-SKIN_POINTS: Final = 4096
-# Hair and shoulders that the rigs lack: some training heads wear inflated scalps, or stand on ellipsoids.
-EXTRA_POINTS: Final = 768
-# Loose parts (eyeballs, teeth, lashes, ...) are dropped by label; labels beyond this number share one.
-PART_LABELS: Final = 14
-_HAIR, _TORSO = PART_LABELS, PART_LABELS + 1
 # A cloud that the cuts leave with fewer points than this is used uncut.
 FEWEST_POINTS: Final = 250
-
-
-def triangles(faces: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Split quads (F, 4), whose last column is -1 for a triangle, into triangles (T, 3)."""
-    quads = faces[faces[:, 3] >= 0]
-    return np.concatenate([faces[:, :3], quads[:, [0, 2, 3]]]).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +31,16 @@ class Batch:
 
     Attributes
     ----------
-    clouds : (B, N, 6) float32
+    views : (B, N, 6) or (B, G, G, 5) float32
+        Clouds or maps.
     axes : (B, 2, 3) float32
         Directions of canonical Y and Z.
     anchors : (B, 3, 3) float32
     unit : (B,) float32
-        The canonical unit, in the unit of the cloud.
+        The canonical unit, in the unit of the view.
     """
 
-    clouds: Tensor
+    views: Tensor
     axes: Tensor
     anchors: Tensor
     unit: Tensor
@@ -68,15 +57,19 @@ class CloudPool:
         I, about; it is rounded to a multiple of the families.
     seed
         Determines the pool and everything drawn from it.
+    reach
+        Sample only what is this near to the origin, in units.
     """
 
-    def __init__(self, sources: Sequence[RigSource], identities: int, seed: int) -> None:
+    def __init__(
+        self, sources: Sequence[RigSource], identities: int, seed: int, reach: float = np.inf
+    ) -> None:
         rng = np.random.default_rng(seed)
         families = sorted({source.family for source in sources})
         clouds, labels, anchors = [], [], []
         for i in tqdm(range(identities), desc="identities", unit="head"):
             family = [source for source in sources if source.family == families[i % len(families)]]
-            cloud, label, anchor = _dense_cloud(family[rng.integers(len(family))], rng)
+            cloud, label, anchor = dense_cloud(family[rng.integers(len(family))], rng, reach)
             clouds.append(cloud.astype(np.float16))
             labels.append(label)
             anchors.append(anchor)
@@ -87,8 +80,12 @@ class CloudPool:
 
     def coarse_batch(self, size: int, points: int) -> Batch:
         """Draw whole clouds, centred and scaled by themselves, nearly upright or in any turn."""
-        cloud, anchors = self._views(size, points, None, None)
-        # What the runtime will show it: a small turn away from one of the 24 axis rotations, half of them the right one.
+        cloud, weight, anchors = self._draw(size, 2 * points)
+        cloud = torch.take_along_dim(
+            cloud, torch.multinomial(weight, points, True, generator=self._random)[..., None], 1
+        )
+        cloud, anchors = self._shape(cloud, anchors)
+        # What the runtime will show it: a small turn away from an axis rotation, often the right one.
         turn = torch.where(self._uniform(size) < 0.5, 0, self._integers(len(AXIS_ROTATIONS), size))
         axes = torch.from_numpy(AXIS_ROTATIONS).float()[turn]
         rotation = self._rotations(torch.deg2rad(45 * self._uniform(size))) @ axes
@@ -104,48 +101,45 @@ class CloudPool:
         return Batch(clouds, rotation.mT[:, 1:].contiguous(), anchors, 1 / radius[:, 0, 0])
 
     def fine_batch(self, size: int, points: int) -> Batch:
-        """Draw surroundings of faces, as cut out by estimates of the frame with errors large and small."""
-        # Mostly errors of the first network, the others what is left of them after a refinement.
-        error = torch.where(self._uniform(size) < 0.5, 1.0, 0.3)
-        rotation = self._rotations(torch.deg2rad((8 * error * self._normal(size)).abs().clamp(max=35)))
-        shift = (0.15 * error[:, None] * self._normal(size, 3)).clamp(-0.8, 0.8)
-        scale = (0.10 * error * self._normal(size)).clamp(-0.4, 0.4).exp()
-        # The warp shifts the face a little after the window is cut, which is one more such error.
-        cloud, anchors = self._views(size, points, shift, WINDOW * scale)
+        """Draw maps of faces, as estimates of the frame with errors large and small would place them."""
+        cloud, weight, anchors = self._draw(size, int(points * 2 ** -(1.5 * self._uniform(1))))
+        cloud, anchors = self._shape(cloud, anchors)
+        # Errors of the first network, and what is left of them after one refinement and after two.
+        error = torch.tensor([1.0, 0.4, 0.15])[self._integers(3, size)]
+        rotation = self._rotations(torch.deg2rad((9 * error * self._normal(size)).abs().clamp(max=40)))
+        shift = (0.2 * error[:, None] * self._normal(size, 3)).clamp(-0.8, 0.8)
+        scale = (0.12 * error * self._normal(size)).clamp(-0.4, 0.4).exp()
         position, anchors = (
             (points - shift[:, None]) @ rotation.mT / scale[:, None, None]
             for points in (cloud[..., :3], anchors)
         )
         normal = cloud[..., 3:] @ rotation.mT
-        position = position + 0.01 * self._uniform(size, 1, 1) * self._normal(*position.shape)
-        clouds = torch.cat([position, _turned(normal, position - torch.tensor(HEAD_CENTRE))], 2)
-        return Batch(clouds, rotation.mT[:, 1:].contiguous(), anchors, 1 / scale)
-
-    def _views(
-        self, size: int, points: int, centre: Tensor | None, radius: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Draw cut, warped, mirrored clouds (B, N, 6) and their anchors (B, 3, 3), upright and in units."""
-        index = torch.randint(len(self._clouds), (size,), generator=self._random)
-        # Every other point is plenty to choose from.
-        half = slice(int(self._integers(2, 1)), None, 2)
-        cloud, anchors = self._clouds[index, half].float(), self._anchors[index]
-        weight = self._part_weights(self._labels[index, half])
-        window = torch.ones_like(weight)
-        if centre is not None and radius is not None:
-            window = ((cloud[..., :3] - centre[:, None]).square().sum(2) < radius[:, None].square()).float()
-        cut = weight * window * self._cuts(cloud[..., :3])
-        enough = (cut > 0).sum(1, keepdim=True) >= FEWEST_POINTS
-        chosen = torch.multinomial(
-            torch.where(enough, cut, weight * window), points, True, generator=self._random
+        position = position + 0.015 * self._uniform(size, 1, 1) * self._normal(*position.shape)
+        normal = _turned(normal, position - torch.tensor(HEAD_CENTRE))
+        return Batch(
+            front_maps(position, normal, weight), rotation.mT[:, 1:].contiguous(), anchors, 1 / scale
         )
-        cloud = torch.take_along_dim(cloud, chosen[..., None], 1)
+
+    def _draw(self, size: int, points: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw canonical clouds (B, N, 6), chances (B, N) of their points after cuts, anchors (B, 3, 3)."""
+        index = torch.randint(len(self._clouds), (size,), generator=self._random)
+        # The points of a head are in no order: some in a row are a sample.
+        extra = torch.arange(SKIN_POINTS, SKIN_POINTS + 2 * EXTRA_POINTS)
+        start = int(self._integers(SKIN_POINTS - points + 1, 1))
+        chosen = torch.cat([torch.arange(start, start + points), extra])
+        cloud, labels = self._clouds[index][:, chosen].float(), self._labels[index][:, chosen]
+        weight = self._part_weights(labels)
+        cut = weight * self._cuts(cloud[..., :3])
+        enough = (cut > 0).sum(1, keepdim=True) >= FEWEST_POINTS
+        return cloud, torch.where(enough, cut, weight), self._anchors[index]
+
+    def _shape(self, cloud: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
+        """Warp and mirror clouds (B, N, 6) and anchors (B, 3, 3), and make them canonical again."""
         cloud, anchors = self._warped(cloud, anchors)
-        flip = self._uniform(size) < 0.5
-        mirror = torch.where(flip[:, None], torch.tensor([-1.0, 1.0, 1.0]), torch.ones(3))[:, None]
-        exchanged = torch.where(flip[:, None, None], anchors[:, [1, 0, 2]], anchors)
+        flip = (self._uniform(len(cloud)) < 0.5)[:, None, None]
+        mirror = torch.where(flip, torch.tensor([-1.0, 1.0, 1.0]), torch.ones(3))
         cloud = cloud * mirror.repeat(1, 1, 2)
-        # Canonical once more: the warp has moved the anchors.
-        anchors = exchanged * mirror
+        anchors = torch.where(flip, anchors[:, [1, 0, 2]], anchors) * mirror
         origin = anchors.mean(1, keepdim=True)
         unit = (anchors - origin).square().sum(2).mean(1).sqrt()[:, None, None]
         return torch.cat([(cloud[..., :3] - origin) / unit, cloud[..., 3:]], 2), (anchors - origin) / unit
@@ -159,8 +153,8 @@ class CloudPool:
         )
         weight = 1 - dropped.float()
         weight[:, 0] = 1.0
-        weight[:, _HAIR] = (self._uniform(size) < 0.3) * 1.5
-        weight[:, _TORSO] = (self._uniform(size) < 0.25) * (0.5 + 4 * self._uniform(size))
+        weight[:, HAIR] = (self._uniform(size) < 0.3) * 1.5
+        weight[:, TORSO] = (self._uniform(size) < 0.25) * (0.5 + 4 * self._uniform(size))
         return weight.gather(1, labels.long())
 
     def _cuts(self, position: Tensor) -> Tensor:
@@ -184,22 +178,22 @@ class CloudPool:
             if direction is not None:
                 cut |= mask
             distance = torch.where(cut, distance, torch.inf)
-            keep &= (position * normal[:, None]).sum(2) < distance[:, None]
+            keep &= _dot(position, normal[:, None]) < distance[:, None]
         ball = torch.where(self._uniform(size) < 0.3, 1.5 + 3 * self._uniform(size), torch.inf)
-        return (keep & (position.square().sum(2) < ball.square()[:, None])).float()
+        return (keep & (_dot(position, position) < ball.square()[:, None])).float()
 
     def _warped(self, cloud: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
         """Stretch along the axes and bend by three long waves; normals follow to first order."""
         size = len(cloud)
-        stretch = (0.08 * self._normal(size, 1, 3)).clamp(-0.25, 0.25).exp()
+        stretch = (0.10 * self._normal(size, 1, 3)).clamp(-0.25, 0.25).exp()
         waves = 3
         wave = 0.6 * self._normal(size, waves, 3)
         phase = 6.2832 * self._uniform(size, 1, waves)
-        push = 0.06 * self._uniform(size, 1, 1) * self._normal(size, waves, 3)
+        push = 0.08 * self._uniform(size, 1, 1) * self._normal(size, waves, 3)
         position, normal = cloud[..., :3], cloud[..., 3:] / stretch
         slope = torch.cos(position @ wave.mT + phase)
         normal = normal - (slope * (normal @ push.mT)) @ wave
-        normal = normal / normal.norm(dim=2, keepdim=True).clamp(min=1e-6)
+        normal = normal / _dot(normal, normal).sqrt().clamp(min=1e-6)[..., None]
 
         def moved(x: Tensor) -> Tensor:
             return (x + torch.sin(x @ wave.mT + phase) @ push) * stretch
@@ -225,69 +219,26 @@ class CloudPool:
         return torch.randint(below, (size,), generator=self._random)
 
 
+def front_maps(position: Tensor, normal: Tensor, weight: Tensor) -> Tensor:
+    """Draw maps (B, G, G, 5) of points with a weight: the twin of ``raf_runtime``'s ``front_map``."""
+    size = len(position)
+    cell = ((position[..., :2] + EXTENT) * (CELLS / (2 * EXTENT))).floor().long()
+    seen = ((cell >= 0) & (cell < CELLS)).all(2) & (position[..., 2].abs() < EXTENT) & (weight > 0)
+    # What is not seen goes to a cell beyond the last.
+    place = torch.where(seen, cell[..., 1] * CELLS + cell[..., 0], CELLS * CELLS)
+    depth = position[..., 2]
+    front = torch.full((size, CELLS * CELLS + 1), -torch.inf).scatter_reduce(1, place, depth, "amax")
+    place = torch.where(depth > front.gather(1, place) - LAYER, place, CELLS * CELLS)
+    values = torch.cat([torch.ones_like(depth)[..., None], depth[..., None], normal], 2)
+    total = torch.zeros(size, CELLS * CELLS + 1, 5).scatter_add(1, place[..., None].expand(-1, -1, 5), values)
+    total = total[:, :-1]
+    return (total / total[..., :1].clamp(min=1)).reshape(size, CELLS, CELLS, 5)
+
+
 def _turned(normal: Tensor, outwards: Tensor) -> Tensor:
-    return torch.where((normal * outwards).sum(2, keepdim=True) < 0, -normal, normal)
+    return torch.where(_dot(normal, outwards)[..., None] < 0, -normal, normal)
 
 
-def _dense_cloud(
-    source: RigSource, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.float64]]:
-    """Sample one identity: points and normals (N, 6), part labels (N,), anchors (3, 3), canonical."""
-    vertices = source.identity(rng)
-    anchors = source.anchors(vertices)
-    frame = Frame.from_anchors(anchors)
-    anchors, vertices, faces = (
-        frame.to_canonical(anchors),
-        frame.to_canonical(vertices),
-        triangles(source.faces),
-    )
-    normals = face_area_vectors(vertices, faces)
-    length = np.linalg.norm(normals, axis=1)
-    face = rng.choice(len(faces), SKIN_POINTS, p=length / length.sum())
-    corner = rng.dirichlet([1.0, 1.0, 1.0], SKIN_POINTS)
-    head = np.concatenate(
-        [np.einsum("nk,nkc->nc", corner, vertices[faces[face]]), normals[face] / length[face][:, None]],
-        axis=1,
-    )
-    part = source.part[faces[:, 0]]
-    # Parts by falling area: 0 is the skin, which stays.
-    order = np.argsort(-np.bincount(part, weights=length))
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    hair, torso = _hair(head, rng), _torso(rng)
-    label = np.concatenate(
-        [
-            np.minimum(rank[part[face]], PART_LABELS - 1),
-            np.full(EXTRA_POINTS, _HAIR),
-            np.full(EXTRA_POINTS, _TORSO),
-        ]
-    )
-    return np.concatenate([head, hair, torso]), label.astype(np.uint8), anchors
-
-
-def _hair(head: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Inflate the scalp, some of it falling down the back: (EXTRA_POINTS, 6)."""
-    back = rng.uniform(0.3, 1.2)
-    scalp = head[(head[:, 1] - back * (head[:, 2] + 1)) > rng.uniform(1.0, 2.5)]
-    if len(scalp) == 0:
-        scalp = head[head[:, 1] > np.quantile(head[:, 1], 0.8)]
-    hair = scalp[rng.integers(len(scalp), size=EXTRA_POINTS)].copy()
-    centre = np.array(HEAD_CENTRE)
-    wave = rng.normal(0, 1.0, (3, 2))
-    bumps = np.sin(hair[:, :3] @ wave + rng.uniform(0, 6.3, 2)).sum(1, keepdims=True)
-    hair[:, :3] = centre + (hair[:, :3] - centre) * (1 + rng.uniform(0.03, 0.35) * (1 + 0.4 * bumps))
-    behind = hair[:, 2] < -1.0
-    hair[behind, 1] -= rng.uniform(0, 1, behind.sum()) * rng.choice([0.0, rng.uniform(0, 5)])
-    return hair
-
-
-def _torso(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Shoulders as an ellipsoid below the neck: (EXTRA_POINTS, 6)."""
-    half = rng.uniform((3, 2, 1.2), (6.5, 7, 2.5))
-    direction = rng.normal(size=(EXTRA_POINTS, 3))
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    centre = np.array([0.0, -rng.uniform(3.5, 4.5) - half[1], rng.uniform(-3, -1.5)])
-    normal = direction / half
-    return np.concatenate(
-        [centre + direction * half, normal / np.linalg.norm(normal, axis=1, keepdims=True)], axis=1
-    )
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Dot products (B, N) of vectors (B, N, 3); several times as fast as a sum along so short an axis."""
+    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]

@@ -10,8 +10,9 @@ Axis legend: B clouds of a batch, N points, C = 6 coordinates.
 from __future__ import annotations
 
 import argparse
-import itertools
 import time
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
 
@@ -20,52 +21,85 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from raf_runtime.frame import load_frame_networks
+from raf_runtime.frame_networks import CELLS, FrameNetworks
 from raf_training.data.sources import load_sources
 from raf_training.frame_check import check_frames
 from raf_training.frame_clouds import Batch, CloudPool
 
-__all__ = ["PointNet", "frame_loss", "network_arrays", "train_network"]
+__all__ = ["MapNet", "PointNet", "frame_loss", "load_arrays", "network_arrays", "train_network"]
 
 Kind = Literal["coarse", "fine"]
 KINDS: Final[tuple[Kind, ...]] = ("coarse", "fine")
 OUTPUTS: Final = 1 + 2 * 3 + 3 * 3
-WIDTHS: Final[dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
-    "coarse": ((6, 48, 96, 192), (384, 128, OUTPUTS)),
-    "fine": ((6, 64, 96, 192), (384, 192, 96, OUTPUTS)),
-}
-POINTS: Final = {"coarse": 512, "fine": 512}
+POINTS: Final = {"coarse": 512, "fine": 3072}
+# The second network sees no more of a head than this, in units.
+REACH: Final = {"coarse": float("inf"), "fine": 4.0}
 # Shares of the training time; the first network only has to point the second at the face.
 SHARE: Final = {"coarse": 0.4, "fine": 0.6}
 BATCH: Final = 32
 LEARNING_RATE: Final = 1.5e-3
+# Share of it for a network that has been trained before.
+FINE_TUNING: Final = 0.5
 # Beyond this cosine of its angle another of the 24 axis rotations is nearer, and nobody asks for its frame.
 UPRIGHT: Final = 0.65
 
 
 class PointNet(nn.Module):
-    """The torch twin of :class:`raf_runtime.frame.PointNetwork`."""
+    """The torch twin of :class:`raf_runtime.frame_networks.PointNetwork`."""
 
-    def __init__(self, point: tuple[int, ...], head: tuple[int, ...]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.point = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(point))
-        self.head = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(head))
+        self.point = _linear(6, 48, 96, 192)
+        self.head = _linear(2 * 192, 128, OUTPUTS)
 
-    def forward(self, clouds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Clouds (B, N, 6) -> uprightness (B,), axes (B, 2, 3), anchors (B, 3, 3)."""
+    def forward(self, clouds: Tensor) -> Tensor:
+        """Clouds (B, N, 6) -> outputs (B, 16)."""
         x = clouds
         for layer in self.point:
             x = torch.relu(layer(x))
-        x = torch.cat([x.max(1).values, x.mean(1)], 1)
-        for layer in list(self.head)[:-1]:
+        return _perceptron(self.head, torch.cat([x.max(1).values, x.mean(1)], 1))
+
+
+class MapNet(nn.Module):
+    """The torch twin of :class:`raf_runtime.frame_networks.MapNetwork`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.ModuleList(
+            [
+                nn.Conv2d(5, 24, 3, padding=1),
+                nn.Conv2d(24, 48, 3, padding=1, stride=2),
+                nn.Conv2d(48, 48, 3, padding=1, stride=2),
+            ]
+        )
+        self.head = _linear(48 * (CELLS // 4) ** 2, 128, 96, OUTPUTS)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (B, G, G, 5) -> outputs (B, 16)."""
+        x = maps.permute(0, 3, 1, 2)
+        for layer in self.convolution:
             x = torch.relu(layer(x))
-        x = self.head[-1](x)
-        return x[:, 0], x[:, 1:7].reshape(-1, 2, 3), x[:, 7:].reshape(-1, 3, 3)
+        return _perceptron(self.head, x.permute(0, 2, 3, 1).flatten(1))
 
 
-def frame_loss(network: PointNet, batch: Batch) -> Tensor:
-    """Mean of: anchor distance (units) + 2 x axis distance, where nearly upright; + uprightness error."""
-    uprightness, axes, anchors = network(batch.clouds)
+def _linear(*widths: int) -> nn.ModuleList:
+    return nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+
+
+def _perceptron(layers: nn.ModuleList, x: Tensor) -> Tensor:
+    for layer in layers[:-1]:
+        x = torch.relu(layer(x))
+    return layers[-1](x)
+
+
+def frame_loss(network: nn.Module, batch: Batch) -> Tensor:
+    """Mean of: distance of anchors (units) and of axes and error of the unit, where upright; uprightness."""
+    outputs = network(batch.views)
+    uprightness, axes, anchors = (
+        outputs[:, 0],
+        outputs[:, 1:7].reshape(-1, 2, 3),
+        outputs[:, 7:].reshape(-1, 3, 3),
+    )
     # The trace of the rotation tells its angle; the X axis follows from the other two.
     up, forward = batch.axes.unbind(1)
     right = torch.linalg.cross(up, forward)
@@ -73,18 +107,29 @@ def frame_loss(network: PointNet, batch: Batch) -> Tensor:
     near = (cosine > UPRIGHT).float()
     anchor_error = (anchors - batch.anchors).norm(dim=2).mean(1) / batch.unit
     axis_error = (axes - batch.axes).norm(dim=2).mean(1)
-    placed = (near * (anchor_error + 2 * axis_error)).sum() / near.sum().clamp(min=1)
+    # Doubt draws the anchors towards each other; a term of its own keeps the unit from shrinking with them.
+    spread = (anchors - anchors.mean(1, keepdim=True)).square().sum(2).mean(1).sqrt().clamp(min=1e-3)
+    unit_error = (spread / batch.unit).log().abs()
+    placed = (near * (anchor_error + 2 * axis_error + unit_error)).sum() / near.sum().clamp(min=1)
     return placed + 2 * (uprightness - cosine).abs().mean()
 
 
-def train_network(kind: Kind, pool: CloudPool, minutes: float) -> PointNet:
+NETWORKS: Final[dict[Kind, type[nn.Module]]] = {"coarse": PointNet, "fine": MapNet}
+
+
+def train_network(
+    kind: Kind, pool: CloudPool, minutes: float, start: Mapping[str, np.ndarray] | None = None
+) -> nn.Module:
     """Train one network for a given time; the learning rate falls to zero along half a cosine."""
-    network = PointNet(*WIDTHS[kind])
-    optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
+    network, rate = NETWORKS[kind](), LEARNING_RATE
+    if start is not None:
+        load_arrays(kind, network, start)
+        rate *= FINE_TUNING
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
     draw = pool.coarse_batch if kind == "coarse" else pool.fine_batch
-    start, smooth = time.monotonic(), float("nan")
+    begin, smooth = time.monotonic(), float("nan")
     with tqdm(desc=kind, unit="step") as progress:
-        while (done := (time.monotonic() - start) / (60 * minutes)) < 1:
+        while (done := (time.monotonic() - begin) / (60 * minutes)) < 1:
             for group in optimizer.param_groups:
                 group["lr"] = (
                     LEARNING_RATE * min(1.0, (progress.n + 1) / 100) * 0.5 * (1 + np.cos(np.pi * done))
@@ -100,14 +145,31 @@ def train_network(kind: Kind, pool: CloudPool, minutes: float) -> PointNet:
     return network
 
 
-def network_arrays(name: str, network: PointNet) -> dict[str, np.ndarray]:
-    """Weights as the runtime reads them: (C_in, C_out), half precision."""
+def network_arrays(name: str, network: nn.Module) -> dict[str, np.ndarray]:
+    """Weights as the runtime reads them: (..., C_in, C_out) flattened to two axes, half precision."""
     arrays: dict[str, np.ndarray] = {}
-    for stage in ("point", "head"):
-        for i, layer in enumerate(getattr(network, stage)):
-            arrays[f"{name}.{stage}.{i}.weight"] = layer.weight.detach().numpy().T.astype(np.float16)
-            arrays[f"{name}.{stage}.{i}.bias"] = layer.bias.detach().numpy().astype(np.float16)
+    for key, value in network.state_dict().items():
+        array = value.movedim(0, -1) if key.endswith("weight") else value
+        if array.dim() == 4:  # (C_in, 3, 3, C_out) -> rows of 3 x 3 x C_in
+            array = array.permute(1, 2, 0, 3).flatten(0, 2)
+        arrays[f"{name}.{key}"] = array.numpy().astype(np.float16)
     return arrays
+
+
+def load_arrays(name: str, network: nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
+    """Set the weights of a network to what :func:`network_arrays` made."""
+    state = network.state_dict()
+    for key, value in state.items():
+        array = torch.from_numpy(arrays[f"{name}.{key}"].astype(np.float32))
+        if value.dim() == 4:
+            array = array.reshape(3, 3, value.shape[1], value.shape[0]).permute(2, 0, 1, 3)
+        state[key] = array.movedim(-1, 0) if value.dim() > 1 else array
+    network.load_state_dict(state)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
 
 
 def main() -> None:
@@ -117,6 +179,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="the .npz file to write")
     parser.add_argument("--identities", type=int, default=1800, help="heads in the pool")
     parser.add_argument("--minutes", type=float, default=9.0, help="training time of both networks")
+    parser.add_argument("--init", type=Path, help="an .npz file whose networks are trained further")
     parser.add_argument("--only", choices=KINDS, help="train this one; the other stays as it is in --output")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -124,16 +187,14 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(arguments.seed)
     sources = load_sources(arguments.data)
-    pool = CloudPool(list(sources.values()), arguments.identities, arguments.seed)
-    arrays: dict[str, np.ndarray] = {}
-    if arguments.only:
-        with np.load(arguments.output, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files if not name.startswith(arguments.only)}
+    arrays = _read(arguments.output) if arguments.only else {}
+    start = _read(arguments.init) if arguments.init else None
     kinds: tuple[Kind, ...] = (arguments.only,) if arguments.only else KINDS
     for kind in kinds:
-        arrays |= network_arrays(kind, train_network(kind, pool, SHARE[kind] * arguments.minutes))
-    np.savez_compressed(arguments.output, **arrays)
-    networks = load_frame_networks(arguments.output)
+        pool = CloudPool(list(sources.values()), arguments.identities, arguments.seed, REACH[kind])
+        arrays |= network_arrays(kind, train_network(kind, pool, SHARE[kind] * arguments.minutes, start))
+    np.savez_compressed(arguments.output, allow_pickle=False, **arrays)
+    networks = FrameNetworks.load(arguments.output)
     for line in check_frames(list(sources.values()), networks, heads=60, seed=arguments.seed + 1):
         tqdm.write(line)
 

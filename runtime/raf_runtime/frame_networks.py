@@ -1,0 +1,164 @@
+"""The two small networks that find a face: one looks at point clouds, the other at maps of the front.
+
+Axis legend: B clouds or maps at once, N points, G = 32 cells along a side of a map, C channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CELLS", "EXTENT", "LAYER", "FrameNetworks", "Guess", "MapNetwork", "PointNetwork", "front_map"]
+
+Doubles = NDArray[np.float64]
+Floats = NDArray[np.float32]
+Layers = tuple[tuple[Floats, Floats], ...]
+
+# A map shows what is this far from the origin to all sides, in units: brow, ears, jaw.
+EXTENT: Final = 2.4
+CELLS: Final = 32
+# What lies deeper than this under the foremost point of its cell does not show, in units.
+LAYER: Final = 0.2
+_CHANNELS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What a network says of B clouds or maps, each in its own frame.
+
+    Attributes
+    ----------
+    uprightness : (B,) float64
+        Cosine of the angle to the upright position.
+    axes : (B, 2, 3) float64
+        Directions of canonical Y and Z.
+    anchors : (B, 3, 3) float64
+        Left eye, right eye and mouth.
+    """
+
+    uprightness: Doubles
+    axes: Doubles
+    anchors: Doubles
+
+    @classmethod
+    def split(cls, outputs: Floats) -> Guess:
+        """Take the outputs (B, 16) of a network apart."""
+        wide = outputs.astype(np.float64)
+        return cls(wide[:, 0], wide[:, 1:7].reshape(-1, 2, 3), wide[:, 7:].reshape(-1, 3, 3))
+
+
+@dataclass(frozen=True, slots=True)
+class PointNetwork:
+    """A perceptron on every point, maximum and mean over the points, a perceptron on those.
+
+    After Qi et al., "PointNet", 2017.
+
+    Attributes
+    ----------
+    point, head : tuple of ((C_in, C_out), (C_out,)) float32
+        Weights and biases; a rectifier follows every layer but the last of the head.
+    """
+
+    point: Layers
+    head: Layers
+
+    def __call__(self, clouds: Floats) -> Guess:
+        """Look at clouds (B, N, 6) of positions and normals."""
+        batch, count, channels = clouds.shape
+        x = clouds.reshape(-1, channels)
+        for weight, bias in self.point:
+            x = _rectified(x @ weight, bias)
+        x = x.reshape(batch, count, -1)
+        return Guess.split(_perceptron(self.head, np.concatenate([x.max(axis=1), x.mean(axis=1)], axis=1)))
+
+
+@dataclass(frozen=True, slots=True)
+class MapNetwork:
+    """Convolutions of 3 x 3 cells, all but the first in steps of two cells, and a perceptron.
+
+    Attributes
+    ----------
+    convolution : tuple of ((3 * 3 * C_in, C_out), (C_out,)) float32
+    head : tuple of ((C_in, C_out), (C_out,)) float32
+    """
+
+    convolution: Layers
+    head: Layers
+
+    def __call__(self, maps: Floats) -> Guess:
+        """Look at maps (B, G, G, C)."""
+        x = maps
+        for i, (weight, bias) in enumerate(self.convolution):
+            padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+            windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+            if i > 0:
+                windows = windows[:, ::2, ::2]
+            # (B, G, G, C, 3, 3) -> rows of 3 x 3 x C
+            rows = windows.transpose(0, 1, 2, 4, 5, 3).reshape(*windows.shape[:3], -1)
+            x = _rectified(rows @ weight, bias)
+        return Guess.split(_perceptron(self.head, x.reshape(len(x), -1)))
+
+
+def front_map(points: Doubles, directions: Doubles) -> Floats:
+    """Draw what is seen from +Z.
+
+    Parameters
+    ----------
+    points, directions : (N, 3) float64
+        Points and their unit normals, in the frame of the map.
+
+    Returns
+    -------
+    (G, G, 5) float32
+        Rows along Y, columns along X, both rising. Channels: whether a cell is covered, mean depth along Z
+        and mean normal of its front layer; 0 where nothing is.
+    """
+    cell = np.floor((points[:, :2] + EXTENT) * (CELLS / (2 * EXTENT))).astype(np.int64)
+    seen = ((cell >= 0) & (cell < CELLS)).all(axis=1) & (np.abs(points[:, 2]) < EXTENT)
+    place = cell[seen, 1] * CELLS + cell[seen, 0]
+    depth = points[seen, 2]
+    front = np.full(CELLS * CELLS, -np.inf)
+    np.maximum.at(front, place, depth)
+    shown = depth > front[place] - LAYER
+    values = np.concatenate([np.ones((len(depth), 1)), depth[:, None], directions[seen]], axis=1)[shown]
+    total = np.stack([np.bincount(place[shown], v, minlength=CELLS * CELLS) for v in values.T], axis=1)
+    count = total[:, :1].copy()
+    mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+    return mean.reshape(CELLS, CELLS, _CHANNELS).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameNetworks:
+    """The whole head in any orientation (``coarse``), then the face nearly in place (``fine``)."""
+
+    coarse: PointNetwork
+    fine: MapNetwork
+
+    @classmethod
+    def load(cls, path: Path) -> FrameNetworks:
+        """Read arrays ``NETWORK.STAGE.LAYER.weight`` and ``...bias`` of an ``.npz`` file, without pickle."""
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name].astype(np.float32) for name in archive.files}
+
+        def layers(stage: str) -> Layers:
+            count = sum(name.startswith(stage) for name in arrays) // 2
+            return tuple((arrays[f"{stage}.{i}.weight"], arrays[f"{stage}.{i}.bias"]) for i in range(count))
+
+        coarse = PointNetwork(layers("coarse.point"), layers("coarse.head"))
+        return cls(coarse, MapNetwork(layers("fine.convolution"), layers("fine.head")))
+
+
+def _rectified(x: Floats, bias: Floats) -> Floats:
+    x += bias
+    return np.maximum(x, 0, out=x)
+
+
+def _perceptron(layers: Layers, x: Floats) -> Floats:
+    for weight, bias in layers[:-1]:
+        x = _rectified(x @ weight, bias)
+    weight, bias = layers[-1]
+    return x @ weight + bias
