@@ -28,7 +28,9 @@ def test_laplacian_rows_sum_to_zero_and_mass_to_area(blob: Surface) -> None:
     laplacian, mass = laplacian_and_mass(blob.vertices, blob.faces)
     assert np.abs(laplacian.sum(axis=1)).max() < 1e-9
     assert abs(laplacian - laplacian.T).max() < 1e-9
-    assert mass.sum() == pytest.approx(trimesh.Trimesh(blob.vertices, blob.faces, process=False).area, rel=1e-4)
+    assert mass.sum() == pytest.approx(
+        trimesh.Trimesh(blob.vertices, blob.faces, process=False).area, rel=1e-4
+    )
 
 
 def test_eigenvectors_are_mass_orthonormal_and_nearly_exact(blob: Surface) -> None:
@@ -73,7 +75,9 @@ def test_tangents_are_a_frame(blob: Surface) -> None:
 
 def test_every_component_is_covered() -> None:
     mesh = trimesh.creation.icosphere(4)
-    beads = [trimesh.creation.icosphere(1, radius=0.05).apply_translation((2 + 0.2 * i, 0, 0)) for i in range(60)]
+    beads = [
+        trimesh.creation.icosphere(1, radius=0.05).apply_translation((2 + 0.2 * i, 0, 0)) for i in range(60)
+    ]
     many = trimesh.util.concatenate([mesh, *beads])
     surface = Surface.build(many.vertices, many.faces)
     assert surface.component.max() == 60
@@ -128,7 +132,17 @@ def test_eigenvalues_follow_rotation_and_retriangulation(blob: Surface) -> None:
 def test_non_manifold_and_folded_surfaces_give_finite_operators() -> None:
     # Three sheets on one edge, a sliver, and a vertex where two cones meet.
     vertices = np.array(
-        [[0, 0, 0], [0, 1, 0], [1, 0, 0], [-1, 0, 0], [0, 0, 1], [0, 0.5, 1e-12], [0, 3, 0], [1, 4, 0], [-1, 4, 0]],
+        [
+            [0, 0, 0],
+            [0, 1, 0],
+            [1, 0, 0],
+            [-1, 0, 0],
+            [0, 0, 1],
+            [0, 0.5, 1e-12],
+            [0, 3, 0],
+            [1, 4, 0],
+            [-1, 4, 0],
+        ],
         float,
     )
     faces = np.array([[0, 1, 2], [0, 1, 3], [0, 1, 4], [0, 5, 1], [1, 7, 8], [6, 7, 8]])

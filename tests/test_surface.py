@@ -17,7 +17,9 @@ def sphere(subdivisions: int = 3) -> tuple[np.ndarray, np.ndarray]:
 
 def test_triangle_soup_becomes_one_surface() -> None:
     vertices, faces = sphere()
-    soup = Surface.build(vertices[faces].reshape(-1, 3).astype(np.float32), np.arange(faces.size).reshape(-1, 3))
+    soup = Surface.build(
+        vertices[faces].reshape(-1, 3).astype(np.float32), np.arange(faces.size).reshape(-1, 3)
+    )
     assert soup.vertices.shape == vertices.shape
     assert soup.component.max() == 0
     assert np.allclose(soup.vertices[soup.from_input], vertices[faces].reshape(-1, 3), atol=1e-6)
@@ -35,7 +37,9 @@ def test_touching_shells_are_not_glued() -> None:
 
 def test_coincident_closed_shells_are_not_glued() -> None:
     vertices, faces = sphere(2)
-    both = Surface.build(np.concatenate([vertices, vertices]), np.concatenate([faces, faces[:, ::-1] + len(vertices)]))
+    both = Surface.build(
+        np.concatenate([vertices, vertices]), np.concatenate([faces, faces[:, ::-1] + len(vertices)])
+    )
     assert both.component.max() == 1
     assert len(both.vertices) == 2 * len(vertices)
 
@@ -50,7 +54,7 @@ def test_double_walled_soup_closes_each_wall() -> None:
 
 def test_a_seam_in_a_plate_is_welded() -> None:
     left = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], float)
-    right = left + [1, 0, 0]
+    right = left + np.array([1, 0, 0])
     quad = np.array([[0, 1, 2], [0, 2, 3]])
     surface = Surface.build(np.concatenate([left, right]), np.concatenate([quad, quad + 4]))
     assert len(surface.vertices) == 6
@@ -71,7 +75,9 @@ def test_broken_elements_are_set_aside() -> None:
 
 def test_components_are_numbered_by_area() -> None:
     vertices, faces = sphere(1)
-    surface = Surface.build(np.concatenate([vertices, vertices * 3 + 10]), np.concatenate([faces, faces + len(vertices)]))
+    surface = Surface.build(
+        np.concatenate([vertices, vertices * 3 + 10]), np.concatenate([faces, faces + len(vertices)])
+    )
     big = surface.component[surface.from_input[-1]]
     assert big == 0
     assert face_areas(surface.vertices, surface.faces).sum() > 0

@@ -178,7 +178,9 @@ def _compare(network: RigNetwork, path: Path) -> dict[int, float]:
         except Exception as error:  # ONNX Runtime's errors have no common base of their own
             raise ModelError(f"at {vertices} vertices the exported graph does not run: {error}") from error
         if found.shape != expected.shape:
-            raise ModelError(f"at {vertices} vertices the exported graph gives {found.shape}, torch {expected.shape}")
+            raise ModelError(
+                f"at {vertices} vertices the exported graph gives {found.shape}, torch {expected.shape}"
+            )
         report[vertices] = float(np.abs(found - expected).max())
         # Written so that a NaN fails.
         if not report[vertices] <= TOLERANCE:

@@ -46,7 +46,11 @@ class Coarse:
 
     @classmethod
     def build(
-        cls, vertices: NDArray[np.float64], faces: NDArray[np.int64], component: NDArray[np.int64], wanted: int
+        cls,
+        vertices: NDArray[np.float64],
+        faces: NDArray[np.int64],
+        component: NDArray[np.int64],
+        wanted: int,
     ) -> Coarse:
         """Cluster the vertices of a surface by cell, component and the octant of their normal.
 
@@ -63,13 +67,17 @@ class Coarse:
         cluster = renumber[label]
         inside = cluster >= 0
         size = np.bincount(cluster[inside])
-        centre = np.stack([np.bincount(cluster[inside], vertices[inside, i]) / size for i in range(3)], axis=1)
+        centre = np.stack(
+            [np.bincount(cluster[inside], vertices[inside, i]) / size for i in range(3)], axis=1
+        )
         owner = np.zeros(len(used), dtype=np.int64)
         owner[cluster[inside]] = component[inside]
         averaging = _averaging(faces, len(vertices))
         lost = _spread(averaging, inside.astype(np.float32)) == 0
         cluster[lost] = cKDTree(centre).query(vertices[lost])[1]
-        return cls(centre, compact.reshape(-1, 3), _ranked(owner, centre, compact.reshape(-1, 3)), cluster, averaging)
+        return cls(
+            centre, compact.reshape(-1, 3), _ranked(owner, centre, compact.reshape(-1, 3)), cluster, averaging
+        )
 
     def to_fine(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Carry values (P, C, 3) of the clusters to values (P, S, 3) of the surface."""
@@ -87,7 +95,8 @@ def _clusters(
 ) -> NDArray[np.int64]:
     area_vectors = face_area_vectors(vertices, faces)
     normal = np.stack(
-        [np.bincount(faces.ravel(), np.repeat(area_vectors[:, i], 3), len(vertices)) for i in range(3)], axis=1
+        [np.bincount(faces.ravel(), np.repeat(area_vectors[:, i], 3), len(vertices)) for i in range(3)],
+        axis=1,
     )
     octant = (normal > 0) @ np.array([1, 2, 4])
     # A surface crosses about 1.5 cells for every cell's face of area.
@@ -99,7 +108,9 @@ def _clusters(
 
 def _averaging(faces: NDArray[np.int64], size: int) -> sparse.csr_array:
     start, end = faces[:, [0, 1, 2, 1, 2, 0]].ravel(), faces[:, [1, 2, 0, 0, 1, 2]].ravel()
-    adjacency = sparse.coo_array((np.ones(len(start), dtype=np.float32), (start, end)), shape=(size, size)).tocsr()
+    adjacency = sparse.coo_array(
+        (np.ones(len(start), dtype=np.float32), (start, end)), shape=(size, size)
+    ).tocsr()
     adjacency.data[:] = 1
     adjacency = adjacency + sparse.diags_array(np.ones(size, dtype=np.float32))
     return sparse.csr_array(sparse.diags_array((1 / adjacency.sum(axis=1)).astype(np.float32)) @ adjacency)

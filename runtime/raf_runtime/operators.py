@@ -48,7 +48,11 @@ class Operators:
 
     @classmethod
     def build(
-        cls, vertices: NDArray[np.float64], faces: NDArray[np.int64], component: NDArray[np.int64], eigenpairs: int
+        cls,
+        vertices: NDArray[np.float64],
+        faces: NDArray[np.int64],
+        component: NDArray[np.int64],
+        eigenpairs: int,
     ) -> Operators:
         """Compute the operators of a welded surface (see :class:`raf_runtime.surface.Surface`)."""
         laplacian, mass = laplacian_and_mass(vertices, faces)
@@ -88,7 +92,8 @@ def vertex_normals(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> N
     """Area-weighted unit normals (S, 3); +Z where the triangles around a vertex cancel."""
     area = face_area_vectors(vertices, faces)
     corner_to_vertex = sparse.csr_array(
-        (np.ones(faces.size), (faces.ravel(), np.repeat(np.arange(len(faces)), 3))), shape=(len(vertices), len(faces))
+        (np.ones(faces.size), (faces.ravel(), np.repeat(np.arange(len(faces)), 3))),
+        shape=(len(vertices), len(faces)),
     )
     total = corner_to_vertex @ area
     length = np.linalg.norm(total, axis=1, keepdims=True)
@@ -123,7 +128,10 @@ def tangent_gradient(
     rows, columns = np.repeat(faces, 3, axis=1).ravel(), np.tile(faces, (1, 3)).ravel()
     # Area times the gradient of the hat function at corner b; the area cancels, so slivers do no harm.
     hat = np.stack(
-        [0.5 * np.cross(unit, vertices[faces[:, (b + 2) % 3]] - vertices[faces[:, (b + 1) % 3]]) for b in range(3)],
+        [
+            0.5 * np.cross(unit, vertices[faces[:, (b + 2) % 3]] - vertices[faces[:, (b + 1) % 3]])
+            for b in range(3)
+        ],
         axis=1,
     )
     maps = []

@@ -84,9 +84,13 @@ class Session:
             raise ModelError(f"the model failed on {len(operators.mass)} vertices: {error}") from error
         expected = (len(self.poses), len(operators.mass), 3)
         if result.shape != expected:
-            raise ModelError(f"the model gave {result.shape} instead of {expected}; export it again with `raf-export`")
+            raise ModelError(
+                f"the model gave {result.shape} instead of {expected}; export it again with `raf-export`"
+            )
         if not np.isfinite(result).all():
-            raise ModelError("the model gave displacements that are not finite; check the mesh with `raf info`")
+            raise ModelError(
+                "the model gave displacements that are not finite; check the mesh with `raf info`"
+            )
         return result
 
 
@@ -106,7 +110,8 @@ def _open(path: Path, device: str) -> tuple[str, onnxruntime.InferenceSession]:
     if device not in ("auto", obtained):
         raise DeviceError(
             f"device {device!r} cannot be had: ONNX Runtime offers {', '.join(present)}. "
-            'Install the GPU runtime with `pip uninstall onnxruntime && pip install "raf-sdk[gpu]"`, or use device="cpu"'
+            'Install the GPU runtime with `pip uninstall onnxruntime && pip install "raf-sdk[gpu]"`, '
+            'or use device="cpu"'
         )
     if device == "auto":
         _log.info("raf-sdk runs on %s", obtained)
@@ -120,7 +125,9 @@ def _understood(
     version = metadata.get(META_VERSION)
     if version != CONTRACT_VERSION:
         said = "has no raf-sdk metadata" if version is None else f"follows contract {version}"
-        raise ModelError(f"{path} {said}; this raf-sdk reads contract {CONTRACT_VERSION}. Export it with `raf-export`")
+        raise ModelError(
+            f"{path} {said}; this raf-sdk reads contract {CONTRACT_VERSION}. Export it with `raf-export`"
+        )
     names = [value.name for value in session.get_inputs()]
     if names != list(INPUTS):
         raise ModelError(f"{path} takes {', '.join(names)} instead of {', '.join(INPUTS)}; export it again")
@@ -131,7 +138,9 @@ def _understood(
         poses = json.loads(metadata[META_POSES])
         eigenpairs = int(metadata[META_EIGENPAIRS])
     except (KeyError, ValueError) as error:
-        raise ModelError(f"{path} has damaged metadata ({error}); export it again with `raf-export`") from error
+        raise ModelError(
+            f"{path} has damaged metadata ({error}); export it again with `raf-export`"
+        ) from error
     if not (isinstance(poses, list) and poses and all(isinstance(name, str) for name in poses)):
         raise ModelError(f"{path} names no poses; export it again with `raf-export`")
     if not 1 <= eigenpairs <= 1024:

@@ -62,7 +62,9 @@ def spectral_basis(
     stiffness = (functions.T @ (laplacian @ functions)).toarray()
     gram = (functions.T @ functions.multiply(mass[:, None]).tocsr()).toarray()
     count = min(eigenpairs, len(gram))
-    values, coefficients = linalg.eigh(_symmetric(stiffness), _symmetric(gram), subset_by_index=(0, count - 1))
+    values, coefficients = linalg.eigh(
+        _symmetric(stiffness), _symmetric(gram), subset_by_index=(0, count - 1)
+    )
     vectors = functions @ coefficients
     values = np.maximum(values, 0)
     if count < eigenpairs:

@@ -81,7 +81,11 @@ class Surface:
                 "Export the head as a polygon mesh, not as a point cloud, curve or collapsed shape"
             )
         return cls(
-            position, welded_faces, from_input, _components(position, welded_faces), len(triangles) - int(keep.sum())
+            position,
+            welded_faces,
+            from_input,
+            _components(position, welded_faces),
+            len(triangles) - int(keep.sum()),
         )
 
     def to_input(self, values: NDArray[np.float32]) -> NDArray[np.float32]:

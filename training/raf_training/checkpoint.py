@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from raf_runtime.errors import ModelError, ModelFileNotFoundError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from raf_runtime.errors import ModelError, ModelFileNotFoundError
 from raf_training.network import NetworkConfig, RigNetwork
 
 __all__ = ["load_checkpoint", "load_network", "save_checkpoint", "save_weights"]
@@ -46,7 +46,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def save_weights(path: Path, weights: dict[str, Tensor], config: NetworkConfig, about: dict[str, str]) -> None:
+def save_weights(
+    path: Path, weights: dict[str, Tensor], config: NetworkConfig, about: dict[str, str]
+) -> None:
     """Write weights with their configuration; ``about`` is further metadata (commit, data attribution...)."""
     temporary = path.with_suffix(".tmp")
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
@@ -67,7 +69,7 @@ def load_network(path: Path) -> tuple[RigNetwork, dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             about = dict(file.metadata() or {})
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
+            weights = {name: file.get_tensor(name) for name in file.keys()}
         fields = json.loads(about["config"])
         network = RigNetwork(NetworkConfig(**{**fields, "poses": tuple(fields["poses"])}))
         network.load_state_dict(weights)

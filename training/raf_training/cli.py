@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from raf_runtime.errors import RafError
-
 from raf_training.network import CONFIGS
 from raf_training.train import TrainPlan, train
 
@@ -41,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--init", type=Path, default=None, help="start from these weights (.safetensors)")
     parser.add_argument("--steps", type=int, default=defaults.steps, help="heads to learn from, one a step")
     parser.add_argument("--rate", type=float, default=defaults.rate, help="peak learning rate")
-    parser.add_argument("--average", type=float, default=defaults.average, help="decay of the mean of the weights")
+    parser.add_argument(
+        "--average", type=float, default=defaults.average, help="decay of the mean of the weights"
+    )
     parser.add_argument("--every", type=int, default=defaults.every, help="steps between validations")
     parser.add_argument("--seed", type=int, default=defaults.seed, help="of weights, order and augmentation")
     parser.add_argument("--device", default=defaults.device, help="cpu, cuda, cuda:1, ...")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from raf_runtime.contract import ARKIT_POSES, INPUTS
 from safetensors import SafetensorError, safe_open
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from raf_runtime.contract import ARKIT_POSES, INPUTS
 from raf_training.data.build import MANIFEST
 from raf_training.errors import DataError
 from raf_training.network import SurfaceTensors
@@ -83,7 +83,9 @@ class SampleFolder:
                 tensors = {name: file.get_tensor(name) for name in (*INPUTS, "deltas", "mask")}
             vertices, eigenpairs = len(tensors["positions"]), len(tensors["eigenvalues"])
         except (OSError, SafetensorError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is not a readable sample ({error}); delete it and run `raf-data build`") from error
+            raise DataError(
+                f"{path} is not a readable sample ({error}); delete it and run `raf-data build`"
+            ) from error
         poses = len(ARKIT_POSES)
         for name, axes in {**INPUTS, "deltas": (poses, "V", 3), "mask": (poses,)}.items():
             shape = tuple(vertices if axis == "V" else eigenpairs if axis == "K" else axis for axis in axes)
@@ -94,7 +96,9 @@ class SampleFolder:
                     "delete it and run `raf-data build`"
                 )
         deltas = tensors["deltas"].float()
-        return Sample(SurfaceTensors(*(tensors[name].float() for name in INPUTS)), deltas, tensors["mask"], source)
+        return Sample(
+            SurfaceTensors(*(tensors[name].float() for name in INPUTS)), deltas, tensors["mask"], source
+        )
 
     def stream(self, seed: int, first: int, last: int) -> Iterator[Sample]:
         """Yield the augmented samples of steps ``first`` to ``last - 1``, the next one read ahead.
@@ -125,7 +129,13 @@ def mirror(sample: Sample) -> Sample:
     s = sample.surface
     # The tangent to the right of the reflected surface is minus the reflection of the tangent to the right.
     surface = SurfaceTensors(
-        s.positions * flip, s.normals * flip, s.mass, s.eigenvalues, s.eigenvectors, -s.gradient_x, s.gradient_y
+        s.positions * flip,
+        s.normals * flip,
+        s.mass,
+        s.eigenvalues,
+        s.eigenvectors,
+        -s.gradient_x,
+        s.gradient_y,
     )
     swap = MIRRORED_POSES
     return Sample(surface, sample.deltas[swap] * flip, sample.mask[swap], sample.source)

@@ -12,9 +12,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from raf_runtime.contract import ARKIT_POSES
 from torch import Tensor, nn
 from torch.nn import functional
+
+from raf_runtime.contract import ARKIT_POSES
 
 __all__ = ["CONFIGS", "NetworkConfig", "RigNetwork", "SurfaceTensors"]
 
@@ -160,10 +161,13 @@ class RigNetwork(nn.Module):
         )
         self.log_reach = nn.Parameter(torch.zeros(config.anchors))
         self.embed = nn.Linear(described, config.width)
-        self.trunk = nn.ModuleList(DiffusionBlock(config.width, config.gradients) for _ in range(config.trunk_blocks))
+        self.trunk = nn.ModuleList(
+            DiffusionBlock(config.width, config.gradients) for _ in range(config.trunk_blocks)
+        )
         condition = len(config.poses) + config.encoder_width
         self.posed = nn.ModuleList(
-            ConditionalDiffusionBlock(config.width, config.gradients, condition) for _ in range(config.pose_blocks)
+            ConditionalDiffusionBlock(config.width, config.gradients, condition)
+            for _ in range(config.pose_blocks)
         )
         emitted = 1 if config.pose_blocks else len(config.poses)
         self.head = nn.Sequential(
@@ -189,7 +193,9 @@ class RigNetwork(nn.Module):
         """
         local = self._local(surface)
         pooled, anchors = self.encoder(local, surface)
-        x = self.embed(torch.cat([local, self._relative(surface, anchors), pooled.expand(local.shape[0], -1)], dim=1))
+        x = self.embed(
+            torch.cat([local, self._relative(surface, anchors), pooled.expand(local.shape[0], -1)], dim=1)
+        )
         for block in self.trunk:
             x = block(x, surface)
         if self.config.pose_blocks:

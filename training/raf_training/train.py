@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from raf_runtime.errors import DeviceError, ModelError
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from raf_runtime.errors import DeviceError, ModelError
 from raf_training.checkpoint import load_checkpoint, load_network, save_checkpoint, save_weights
 from raf_training.dataset import Sample, SampleFolder
 from raf_training.errors import DataError
@@ -86,7 +86,9 @@ def train(plan: TrainPlan) -> dict[str, float]:
     heads, held_out = SampleFolder(plan.train), SampleFolder(plan.val)
     network = load_network(plan.init)[0] if plan.init else RigNetwork(CONFIGS[plan.config])
     if network.config.pose_blocks:
-        raise DataError(f"raf-train trains networks that emit all poses at once; {plan.config} answers one at a time")
+        raise DataError(
+            f"raf-train trains networks that emit all poses at once; {plan.config} answers one at a time"
+        )
     network.to(device).train()
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=1e-4)
@@ -103,7 +105,7 @@ def train(plan: TrainPlan) -> dict[str, float]:
         first = state["step"]
     (plan.out / "plan.json").write_text(json.dumps(asdict(plan), indent=1, default=str))
 
-    report: dict[str, float] = {}
+    report = validate(network.config, average, held_out, device) if first >= plan.steps else {}
     with SummaryWriter(str(plan.out / "logs")) as log:
         bar = tqdm(heads.stream(plan.seed, first, plan.steps), total=plan.steps, initial=first, unit="step")
         for step, sample in enumerate(bar, first):
@@ -138,7 +140,9 @@ def train(plan: TrainPlan) -> dict[str, float]:
                         "optimizer": optimizer.state_dict(),
                     },
                 )
-                save_weights(plan.out / "weights.safetensors", average, network.config, _about(plan, heads, done))
+                save_weights(
+                    plan.out / "weights.safetensors", average, network.config, _about(plan, heads, done)
+                )
     return report
 
 

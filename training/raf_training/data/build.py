@@ -10,7 +10,7 @@ import json
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +41,7 @@ class BuildPlan:
     split: str
     samples: int
     seed: int
-    options: SampleOptions = SampleOptions()
+    options: SampleOptions = field(default_factory=SampleOptions)
 
     def manifest(self) -> dict[str, object]:
         """Everything that determines the samples, except how many there are."""
@@ -54,7 +54,9 @@ class BuildPlan:
         }
 
 
-def pick_source(sources: dict[str, RigSource], families: tuple[str, ...], rng: np.random.Generator) -> RigSource:
+def pick_source(
+    sources: dict[str, RigSource], families: tuple[str, ...], rng: np.random.Generator
+) -> RigSource:
     """Draw a family by its share, then one of its rigs; a family's base mesh counts as half of it."""
     shares = np.array([SHARES[family] for family in families])
     family = families[rng.choice(len(families), p=shares / shares.sum())]
@@ -121,5 +123,7 @@ def _draw(index: int) -> None:
     source = pick_source(sources, plan.families, rng)
     arrays = draw_sample(source, rng, plan.options)
     temporary = _path(plan, index).with_suffix(".tmp")
-    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, metadata={"source": source.name})
+    save_file(
+        {k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, metadata={"source": source.name}
+    )
     temporary.replace(_path(plan, index))

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from raf_runtime.errors import RafError
-
 from raf_training.data.build import SHARES, SPLITS, BuildPlan, build
 
 __all__ = ["main"]
@@ -17,7 +16,9 @@ __all__ = ["main"]
 def main(arguments: list[str] | None = None) -> int:
     """Run ``raf-data``; returns the exit status (2 on an error that the user can mend)."""
     options = _parser().parse_args(arguments)
-    plan = BuildPlan(options.data, options.out, tuple(options.families), options.split, options.samples, options.seed)
+    plan = BuildPlan(
+        options.data, options.out, tuple(options.families), options.split, options.samples, options.seed
+    )
     try:
         build(plan, options.processes)
     except RafError as error:
@@ -35,7 +36,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Draw identities of the rigs in fresh triangulations, crops and proportions, and compute their "
         "operators. Resumes where it was interrupted; more --samples enlarge a folder.",
     )
-    command.add_argument("--data", type=Path, required=True, help="folder of the archives (ict_facekit.npz, ...)")
+    command.add_argument(
+        "--data", type=Path, required=True, help="folder of the archives (ict_facekit.npz, ...)"
+    )
     command.add_argument("--out", type=Path, required=True, help="folder for the samples, about 1.7 MB each")
     command.add_argument("--samples", type=int, required=True, help="how many the folder shall hold")
     command.add_argument("--split", choices=tuple(SPLITS), default="train", help="identities to draw (train)")

@@ -11,9 +11,9 @@ import fast_simplification
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
+
 from raf_runtime.operators import Operators
 from raf_runtime.surface import Surface
-
 from raf_training.data.rig_source import RigSource
 
 __all__ = ["PlainHead", "SampleOptions", "draw_head", "draw_sample", "plain_head"]
@@ -54,7 +54,9 @@ class PlainHead:
     deltas: NDArray[np.float32]
 
 
-def plain_head(source: RigSource, vertices: NDArray[np.float32], proportion: Floats | None = None) -> PlainHead:
+def plain_head(
+    source: RigSource, vertices: NDArray[np.float32], proportion: Floats | None = None
+) -> PlainHead:
     """Bring an identity and its shapes to the canonical frame (origin and unit from its three anchors)."""
     scale = np.ones(3) if proportion is None else proportion
     anchors = source.anchors(vertices).astype(np.float64) * scale
@@ -96,7 +98,8 @@ def draw_sample(
     origin[surface.from_input[used]] = np.flatnonzero(used)
     wide = ("mass", "eigenvalues")
     arrays: dict[str, NDArray[np.generic]] = {
-        name: value if name in wide else value.astype(np.float16) for name, value in operators.as_inputs().items()
+        name: value if name in wide else value.astype(np.float16)
+        for name, value in operators.as_inputs().items()
     }
     arrays["positions"] = operators.positions
     arrays["deltas"] = head.deltas[:, origin].astype(np.float16)
@@ -111,10 +114,14 @@ def _triangulate(faces: NDArray[np.int32], rng: np.random.Generator | None) -> I
         share = (0.0, 1.0, 0.5)[rng.integers(3)]
         turned = rng.random(len(quads)) < share
         quads[turned] = np.roll(quads[turned], 1, axis=1)
-    return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]], faces[faces[:, 3] < 0, :3].astype(np.int64)])
+    return np.concatenate(
+        [quads[:, [0, 1, 2]], quads[:, [0, 2, 3]], faces[faces[:, 3] < 0, :3].astype(np.int64)]
+    )
 
 
-def _kept_parts(part: NDArray[np.int32], rng: np.random.Generator, options: SampleOptions) -> NDArray[np.bool_]:
+def _kept_parts(
+    part: NDArray[np.int32], rng: np.random.Generator, options: SampleOptions
+) -> NDArray[np.bool_]:
     """Mask (V,) of the vertices whose part stays; the largest always does."""
     count = int(part.max()) + 1
     main = int(np.bincount(part).argmax())
@@ -161,7 +168,9 @@ def _decimate(head: PlainHead, wanted: int, aggression: float) -> PlainHead:
     points = head.vertices.astype(np.float32)
     triangles = head.faces.astype(np.int32)
     reduction = 1 - wanted / len(points)
-    _, _, collapses = fast_simplification.simplify(points, triangles, reduction, agg=aggression, return_collapses=True)
+    _, _, collapses = fast_simplification.simplify(
+        points, triangles, reduction, agg=aggression, return_collapses=True
+    )
     moved, faces, mapping = fast_simplification.replay_simplification(points, triangles, collapses)
     distance = np.linalg.norm(points - moved[mapping], axis=1)
     order = np.lexsort((distance, mapping))
@@ -170,7 +179,9 @@ def _decimate(head: PlainHead, wanted: int, aggression: float) -> PlainHead:
     stand_in = np.zeros(len(moved), dtype=np.int64)
     stand_in[mapping[order[lead]]] = order[lead]
     corners = stand_in[faces]
-    proper = (corners[:, 0] != corners[:, 1]) & (corners[:, 1] != corners[:, 2]) & (corners[:, 2] != corners[:, 0])
+    proper = (
+        (corners[:, 0] != corners[:, 1]) & (corners[:, 1] != corners[:, 2]) & (corners[:, 2] != corners[:, 0])
+    )
     return _compact(head.vertices, corners[proper], head.deltas)
 
 

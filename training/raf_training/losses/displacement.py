@@ -16,8 +16,9 @@ the square root of the motion lets a blink count beside an open jaw without lett
 from __future__ import annotations
 
 import torch
-from raf_runtime.contract import ARKIT_POSES
 from torch import Tensor
+
+from raf_runtime.contract import ARKIT_POSES
 
 __all__ = ["displacement_loss", "on_open_jaw"]
 
