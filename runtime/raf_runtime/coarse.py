@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from raf_runtime.surface import face_area_vectors, face_areas
 
@@ -74,7 +74,7 @@ class Coarse:
         owner[cluster[inside]] = component[inside]
         averaging = _averaging(faces, len(vertices))
         lost = _spread(averaging, inside.astype(np.float32)) == 0
-        cluster[lost] = cKDTree(centre).query(vertices[lost])[1]
+        cluster[lost] = KDTree(centre).query(vertices[lost])[1]
         return cls(
             centre, compact.reshape(-1, 3), _ranked(owner, centre, compact.reshape(-1, 3)), cluster, averaging
         )

@@ -107,7 +107,7 @@ def tangents(normals: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray
     up = np.where(np.abs(normals[:, 1:2]) > 0.999, np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0]))
     right = np.cross(up, normals)
     right /= np.linalg.norm(right, axis=1, keepdims=True)
-    return right, np.cross(normals, right)
+    return right, np.asarray(np.cross(normals, right), dtype=np.float64)
 
 
 def tangent_gradient(

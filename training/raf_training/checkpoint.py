@@ -70,8 +70,9 @@ def load_network(path: Path) -> tuple[RigNetwork, dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             about = dict(file.metadata() or {})
             weights = {name: file.get_tensor(name) for name in file.keys()}
-        fields = json.loads(about["config"])
-        network = RigNetwork(NetworkConfig(**{**fields, "poses": tuple(fields["poses"])}))
+        fields: dict[str, Any] = json.loads(about["config"])
+        fields["poses"] = tuple(fields["poses"])
+        network = RigNetwork(NetworkConfig(**fields))
         network.load_state_dict(weights)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path} is not a weights file of raf-train ({error})") from error

@@ -170,12 +170,11 @@ class RigNetwork(nn.Module):
             for _ in range(config.pose_blocks)
         )
         emitted = 1 if config.pose_blocks else len(config.poses)
-        self.head = nn.Sequential(
-            nn.Linear(config.width, 2 * config.width), nn.ReLU(), nn.Linear(2 * config.width, 3 * emitted)
-        )
+        emit = nn.Linear(2 * config.width, 3 * emitted)
         # Start from a rig that does not move.
-        nn.init.zeros_(self.head[-1].weight)
-        nn.init.zeros_(self.head[-1].bias)
+        nn.init.zeros_(emit.weight)
+        nn.init.zeros_(emit.bias)
+        self.head = nn.Sequential(nn.Linear(config.width, 2 * config.width), nn.ReLU(), emit)
 
     def forward(self, surface: SurfaceTensors, pose: Tensor | None = None) -> Tensor:
         """Predict displacements.

@@ -89,7 +89,7 @@ class RigSource:
         """
         weights = self.sample_weights(rng)
         moved = weights.astype(np.float32) @ self.modes.reshape(len(weights), -1)
-        vertices = self.neutral + moved.reshape(-1, 3)
+        vertices: Floats = self.neutral + moved.reshape(-1, 3).astype(np.float32, copy=False)
         return vertices if self.fit_weights is None else _fit(vertices, self.neutral, self.fit_weights)
 
     def anchors(self, vertices: Floats) -> Floats:

@@ -6,6 +6,7 @@ Axis legend: V vertices of the rig, S surface vertices of the sample, T triangle
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import fast_simplification
 import numpy as np
@@ -20,6 +21,10 @@ __all__ = ["PlainHead", "SampleOptions", "draw_head", "draw_sample", "plain_head
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+# What these return depends on their arguments in ways that their types do not say.
+_simplify: Any = fast_simplification.simplify
+_split: Any = trimesh.remesh.subdivide
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +173,7 @@ def _decimate(head: PlainHead, wanted: int, aggression: float) -> PlainHead:
     points = head.vertices.astype(np.float32)
     triangles = head.faces.astype(np.int32)
     reduction = 1 - wanted / len(points)
-    _, _, collapses = fast_simplification.simplify(
-        points, triangles, reduction, agg=aggression, return_collapses=True
-    )
+    _, _, collapses = _simplify(points, triangles, reduction, agg=aggression, return_collapses=True)
     moved, faces, mapping = fast_simplification.replay_simplification(points, triangles, collapses)
     distance = np.linalg.norm(points - moved[mapping], axis=1)
     order = np.lexsort((distance, mapping))
@@ -189,9 +192,7 @@ def _subdivide(head: PlainHead) -> PlainHead:
     """Split every triangle into four at its edges' midpoints; shapes are interpolated."""
     size, poses = len(head.vertices), len(head.deltas)
     columns = np.concatenate([head.vertices, head.deltas.transpose(1, 0, 2).reshape(size, -1)], axis=1)
-    _, faces, attributes = trimesh.remesh.subdivide(
-        head.vertices, head.faces, vertex_attributes={"columns": columns}
-    )[:3]
+    _, faces, attributes = _split(head.vertices, head.faces, vertex_attributes={"columns": columns})
     columns = attributes["columns"]
     deltas = columns[:, 3:].reshape(-1, poses, 3).transpose(1, 0, 2).astype(np.float32)
     return PlainHead(columns[:, :3], np.asarray(faces, dtype=np.int64), deltas)
