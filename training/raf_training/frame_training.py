@@ -10,8 +10,6 @@ Axis legend: B clouds of a batch, N points, C = 6 coordinates.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
@@ -26,7 +24,7 @@ from raf_training.data.sources import load_sources
 from raf_training.frame_check import check_frames
 from raf_training.frame_clouds import Batch, CloudPool
 
-__all__ = ["MapNet", "PointNet", "frame_loss", "load_arrays", "network_arrays", "train_network"]
+__all__ = ["MapNet", "PointNet", "frame_loss", "network_arrays", "train_network"]
 
 Kind = Literal["coarse", "fine"]
 KINDS: Final[tuple[Kind, ...]] = ("coarse", "fine")
@@ -34,12 +32,10 @@ OUTPUTS: Final = 1 + 2 * 3 + 3 * 3
 POINTS: Final = {"coarse": 512, "fine": 3072}
 # The second network sees no more of a head than this, in units.
 REACH: Final = {"coarse": float("inf"), "fine": 4.0}
-# Shares of the training time; the first network only has to point the second at the face.
-SHARE: Final = {"coarse": 0.4, "fine": 0.6}
+# The first network only has to point the second at the face.
+STEPS: Final = {"coarse": 1500, "fine": 5400}
 BATCH: Final = 32
 LEARNING_RATE: Final = 1.5e-3
-# Share of it for a network that has been trained before.
-FINE_TUNING: Final = 0.5
 # Beyond this cosine of its angle another of the 24 axis rotations is nearer, and nobody asks for its frame.
 UPRIGHT: Final = 0.65
 
@@ -117,31 +113,25 @@ def frame_loss(network: nn.Module, batch: Batch) -> Tensor:
 NETWORKS: Final[dict[Kind, type[nn.Module]]] = {"coarse": PointNet, "fine": MapNet}
 
 
-def train_network(
-    kind: Kind, pool: CloudPool, minutes: float, start: Mapping[str, np.ndarray] | None = None
-) -> nn.Module:
-    """Train one network for a given time; the learning rate falls to zero along half a cosine."""
-    network, rate = NETWORKS[kind](), LEARNING_RATE
-    if start is not None:
-        load_arrays(kind, network, start)
-        rate *= FINE_TUNING
-    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
+def train_network(kind: Kind, pool: CloudPool, steps: int) -> nn.Module:
+    """Train one network; the learning rate falls to zero along half a cosine."""
+    network = NETWORKS[kind]()
+    optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
     draw = pool.coarse_batch if kind == "coarse" else pool.fine_batch
-    begin, smooth = time.monotonic(), float("nan")
-    with tqdm(desc=kind, unit="step") as progress:
-        while (done := (time.monotonic() - begin) / (60 * minutes)) < 1:
-            for group in optimizer.param_groups:
-                group["lr"] = (
-                    LEARNING_RATE * min(1.0, (progress.n + 1) / 100) * 0.5 * (1 + np.cos(np.pi * done))
-                )
-            loss = frame_loss(network, draw(BATCH, POINTS[kind]))
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            smooth = loss.item() if progress.n == 0 else 0.98 * smooth + 0.02 * loss.item()
-            progress.set_postfix(loss=f"{smooth:.4f}", refresh=False)
-            progress.update()
+    smooth = float("nan")
+    progress = tqdm(range(steps), desc=kind, unit="step")
+    for step in progress:
+        for group in optimizer.param_groups:
+            group["lr"] = (
+                LEARNING_RATE * min(1.0, (step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * step / steps))
+            )
+        loss = frame_loss(network, draw(BATCH, POINTS[kind]))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        smooth = loss.item() if step == 0 else 0.98 * smooth + 0.02 * loss.item()
+        progress.set_postfix(loss=f"{smooth:.4f}", refresh=False)
     return network
 
 
@@ -156,44 +146,27 @@ def network_arrays(name: str, network: nn.Module) -> dict[str, np.ndarray]:
     return arrays
 
 
-def load_arrays(name: str, network: nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
-    """Set the weights of a network to what :func:`network_arrays` made."""
-    state = network.state_dict()
-    for key, value in state.items():
-        array = torch.from_numpy(arrays[f"{name}.{key}"].astype(np.float32))
-        if value.dim() == 4:
-            array = array.reshape(3, 3, value.shape[1], value.shape[0]).permute(2, 0, 1, 3)
-        state[key] = array.movedim(-1, 0) if value.dim() > 1 else array
-    network.load_state_dict(state)
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
-
-
 def main() -> None:
     """Train both networks, write them, and print how well they do on identities they have not seen."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the archives that raf-data makes")
     parser.add_argument("--output", type=Path, required=True, help="the .npz file to write")
-    parser.add_argument("--identities", type=int, default=1800, help="heads in the pool")
-    parser.add_argument("--minutes", type=float, default=9.0, help="training time of both networks")
-    parser.add_argument("--init", type=Path, help="an .npz file whose networks are trained further")
-    parser.add_argument("--only", choices=KINDS, help="train this one; the other stays as it is in --output")
+    parser.add_argument("--identities", type=int, default=900, help="heads in the pool (900)")
+    parser.add_argument("--steps", type=float, default=1.0, help="factor of the number of steps (1)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
+    # More threads would sum in another order, and a rerun give other weights.
     torch.set_num_threads(1)
     torch.manual_seed(arguments.seed)
     sources = load_sources(arguments.data)
-    arrays = _read(arguments.output) if arguments.only else {}
-    start = _read(arguments.init) if arguments.init else None
-    kinds: tuple[Kind, ...] = (arguments.only,) if arguments.only else KINDS
-    for kind in kinds:
+    arrays: dict[str, np.ndarray] = {}
+    for kind in KINDS:
         pool = CloudPool(list(sources.values()), arguments.identities, arguments.seed, REACH[kind])
-        arrays |= network_arrays(kind, train_network(kind, pool, SHARE[kind] * arguments.minutes, start))
-    np.savez_compressed(arguments.output, allow_pickle=False, **arrays)
+        arrays |= network_arrays(kind, train_network(kind, pool, round(arguments.steps * STEPS[kind])))
+    temporary = arguments.output.with_name(f".{arguments.output.name}")
+    np.savez_compressed(temporary, allow_pickle=False, **arrays)
+    temporary.replace(arguments.output)
     networks = FrameNetworks.load(arguments.output)
     for line in check_frames(list(sources.values()), networks, heads=60, seed=arguments.seed + 1):
         tqdm.write(line)
