@@ -176,16 +176,12 @@ def test_a_mask_gets_almost_the_frame_of_its_head(head: tuple[Doubles, Triangles
 
 def test_runtime_computes_what_training_computed(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    from raf_training.frame_training import MapNet, PointNet, load_arrays, network_arrays
+    from raf_training.frame_training import MapNet, PointNet, network_arrays
 
     torch.manual_seed(0)
     coarse, fine = PointNet(), MapNet()
     arrays = network_arrays("coarse", coarse) | network_arrays("fine", fine)
     np.savez(tmp_path / "frame.npz", allow_pickle=False, **arrays)
-    for name, network in (("coarse", PointNet()), ("fine", MapNet())):
-        load_arrays(name, network, arrays)
-        again = network_arrays(name, network)
-        assert all((again[key] == arrays[key]).all() for key in again)
     networks = FrameNetworks.load(tmp_path / "frame.npz")
     rng = np.random.default_rng(0)
     clouds = rng.normal(size=(3, 50, 6)).astype(np.float32)

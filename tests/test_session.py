@@ -180,3 +180,14 @@ def test_cuda_is_not_replaced_by_the_cpu_in_silence(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r'pip install "raf-sdk\[gpu\]"') as raised:
         Session(write_model(tmp_path / "model.onnx"), "cuda")
     assert isinstance(raised.value, RafError)
+
+
+def test_two_runtimes_in_one_environment_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_model(tmp_path / "model.onnx")
+    Session(path)
+    assert not caplog.records
+    monkeypatch.setattr("importlib.metadata.version", lambda package: "1.0")
+    Session(path)
+    assert "onnxruntime and onnxruntime-gpu are both installed" in caplog.text

@@ -5,6 +5,7 @@ Axis legend: S surface vertices, P poses, K eigenpairs.
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import logging
 from pathlib import Path
@@ -109,13 +110,25 @@ def _open(path: Path, device: str) -> tuple[str, onnxruntime.InferenceSession]:
     obtained = next(name for name, provider in _PROVIDERS.items() if provider == session.get_providers()[0])
     if device not in ("auto", obtained):
         raise DeviceError(
-            f"device {device!r} cannot be had: ONNX Runtime offers {', '.join(present)}. "
-            'Install the GPU runtime with `pip uninstall onnxruntime && pip install "raf-sdk[gpu]"`, '
-            'or use device="cpu"'
+            f"device {device!r} cannot be had: ONNX Runtime offers {', '.join(present)}. {_both_installed()}"
+            'Install the GPU runtime with `pip install "raf-sdk[gpu]" && pip uninstall -y onnxruntime && '
+            'pip install --force-reinstall --no-deps onnxruntime-gpu`, or use device="cpu"'
         )
     if device == "auto":
         _log.info("raf-sdk runs on %s", obtained)
+        if conflict := _both_installed():
+            _log.warning("%sKeep one: see README, On a GPU", conflict)
     return obtained, session
+
+
+def _both_installed() -> str:
+    """A sentence where the plain and the GPU package overwrite each other, else nothing."""
+    try:
+        for package in ("onnxruntime", "onnxruntime-gpu"):
+            importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+    return "onnxruntime and onnxruntime-gpu are both installed and overwrite each other. "
 
 
 def _understood(
