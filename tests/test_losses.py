@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from raf_runtime.contract import ARKIT_POSES
-from raf_training.losses.displacement import SMOOTH, STILL, displacement_loss, on_open_jaw
+from raf_training.losses.displacement import POWER, SMOOTH, STILL, displacement_loss, on_open_jaw
 
 P, V = len(ARKIT_POSES), 5
 OPEN, CLOSE = ARKIT_POSES.index("jawOpen"), ARKIT_POSES.index("mouthClose")
@@ -33,7 +33,7 @@ def naive_loss(predicted: Tensor, target: Tensor, mask: list[bool]) -> float:
                 error = [at(predicted, pose, vertex, axis) - true[axis] for axis in range(3)]
                 distance += math.sqrt(sum(x * x for x in error) + SMOOTH**2) / V
                 motion += math.sqrt(sum(x * x for x in true)) / V
-            losses.append(distance / math.sqrt(motion + STILL))
+            losses.append(distance / (motion + STILL) ** POWER)
     return sum(losses) / len(losses)
 
 

@@ -92,6 +92,7 @@ def train(plan: TrainPlan) -> dict[str, float]:
     network.to(device).train()
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=1e-4)
+    commit = _commit()
     plan.out.mkdir(parents=True, exist_ok=True)
     checkpoint, first = plan.out / "checkpoint.pt", 0
     if checkpoint.is_file():
@@ -141,7 +142,10 @@ def train(plan: TrainPlan) -> dict[str, float]:
                     },
                 )
                 save_weights(
-                    plan.out / "weights.safetensors", average, network.config, _about(plan, heads, done)
+                    plan.out / "weights.safetensors",
+                    average,
+                    network.config,
+                    _about(plan, heads, done, commit),
                 )
     return report
 
@@ -155,12 +159,17 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _about(plan: TrainPlan, heads: SampleFolder, steps: int) -> dict[str, str]:
+def _commit() -> str:
+    """Commit of the checkout; asked before the first step, because it may change under a long run."""
     found = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     )
+    return found.stdout.strip() or "unknown"
+
+
+def _about(plan: TrainPlan, heads: SampleFolder, steps: int, commit: str) -> dict[str, str]:
     return {
-        "commit": found.stdout.strip() or "unknown",
+        "commit": commit,
         "attribution": "\n".join(heads.manifest["attribution"]),
         "training": json.dumps({**asdict(plan), "steps_done": steps, "samples": len(heads)}, default=str),
     }
