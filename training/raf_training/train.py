@@ -161,9 +161,11 @@ def _device(name: str) -> torch.device:
 
 def _commit() -> str:
     """Commit of the checkout; asked before the first step, because it may change under a long run."""
-    found = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except OSError:  # no git here
+        return "unknown"
     return found.stdout.strip() or "unknown"
 
 
