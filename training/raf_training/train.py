@@ -163,7 +163,9 @@ def _commit() -> str:
     """Commit of the checkout; asked before the first step, because it may change under a long run."""
     command = ["git", "rev-parse", "HEAD"]
     try:
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+        found = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
     except OSError:  # no git here
         return "unknown"
     return found.stdout.strip() or "unknown"
