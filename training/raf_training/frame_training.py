@@ -33,7 +33,7 @@ POINTS: Final = {"coarse": 512, "fine": 3072}
 # The second network sees no more of a head than this, in units.
 REACH: Final = {"coarse": float("inf"), "fine": 4.0}
 # The first network only has to point the second at the face.
-STEPS: Final = {"coarse": 1500, "fine": 5400}
+STEPS: Final = {"coarse": 6000, "fine": 5400}
 BATCH: Final = 32
 LEARNING_RATE: Final = 1.5e-3
 # Beyond this cosine of its angle another of the 24 axis rotations is nearer, and nobody asks for its frame.
