@@ -62,7 +62,7 @@ class PreparedHead:
         moved = displacements.copy()
         move_rigidly(self.operators.positions.astype(np.float64), moved, self.eyeballs)
         to_input = (self.frame.rotation * self.frame.unit).astype(np.float32)
-        moved = moved @ to_input
+        moved = (moved.reshape(-1, 3) @ to_input).reshape(moved.shape)
         if self.coarse is not None:
             moved = self.coarse.to_fine(moved)
         return self.surface.to_input(moved)

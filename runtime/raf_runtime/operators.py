@@ -5,6 +5,7 @@ Axis legend: S surface vertices, T triangles, K eigenpairs.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -55,19 +56,24 @@ class Operators:
         eigenpairs: int,
     ) -> Operators:
         """Compute the operators of a welded surface (see :class:`raf_runtime.surface.Surface`)."""
-        laplacian, mass = laplacian_and_mass(vertices, faces)
-        values, vectors = spectral_basis(vertices, laplacian, mass, component, eigenpairs)
         normals = vertex_normals(vertices, faces)
-        basis = vectors.astype(np.float32)
-        along_x, along_y = tangent_gradient(vertices, faces, normals)
+        # Neither needs the other, and NumPy lets go of the interpreter in large operations.
+        with ThreadPoolExecutor(1) as pool:
+            gradient = pool.submit(tangent_gradient, vertices, faces, normals)
+            laplacian, mass = laplacian_and_mass(vertices, faces)
+            values, vectors = spectral_basis(vertices, laplacian, mass, component, eigenpairs)
+            basis = vectors.astype(np.float32)
+            along_x, along_y = (along.astype(np.float32) for along in gradient.result())
+            gradient_x = pool.submit(along_x.__matmul__, basis)
+            gradient_y, gradient_x = along_y @ basis, gradient_x.result()
         return cls(
             vertices.astype(np.float32),
             normals.astype(np.float32),
             mass.astype(np.float32),
             values.astype(np.float32),
             basis,
-            along_x.astype(np.float32) @ basis,
-            along_y.astype(np.float32) @ basis,
+            gradient_x,
+            gradient_y,
         )
 
     def as_inputs(self) -> dict[str, NDArray[np.float32]]:

@@ -97,12 +97,13 @@ def _local_functions(
     step = max(1, TABLE_VALUES // size)
     for start in range(0, len(samples), step):
         batch = order[start : start + step]
-        radius = radii[batch, None]
-        table = csgraph.dijkstra(graph, indices=samples[batch], limit=float(radius.max())) / radius
-        column, row = np.nonzero(table < 1)
-        t = table[column, row]
-        rows.append(row)
-        columns.append(batch[column])
+        reach = float(radii[batch].max())
+        table = csgraph.dijkstra(graph, indices=samples[batch], limit=reach).ravel()
+        near = np.flatnonzero(table < reach)
+        t = table[near] / radii[batch[near // size]]
+        near, t = near[t < 1], t[t < 1]
+        rows.append(near % size)
+        columns.append(batch[near // size])
         # The floor keeps a vertex on the rim of its only support inside the partition of unity.
         weights.append(np.maximum(1 - t * t * (3 - 2 * t), 1e-6))
     entries = np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))

@@ -90,6 +90,8 @@ class Surface:
 
     def to_input(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Carry values (..., S, C) on the surface to the input vertices (..., V, C); unused vertices get zero."""
+        if np.array_equal(self.from_input, np.arange(values.shape[-2])):
+            return values
         result = np.take(values, np.maximum(self.from_input, 0), axis=-2)
         result[..., self.from_input < 0, :] = 0
         return result
