@@ -37,8 +37,8 @@ OPSET = 20
 TRACED_SIZE = 500
 # Numbers of vertices at which torch and ONNX Runtime are compared; none is the traced one.
 PARITY_SIZES = (200, 5_000, 20_000)
-# Largest difference in canonical units: 0.0004 mm of a 240 mm head.
-TOLERANCE = 1e-5
+# Largest difference in canonical units: 0.001 mm of a head of 240 mm, which is about five units tall.
+TOLERANCE = 2e-5
 
 
 class _Positional(nn.Module):
