@@ -71,6 +71,11 @@ def traced_as(tamper: Callable[[onnx.ModelProto], None], like: Path) -> Callable
     return trace
 
 
+def test_an_exported_model_does_not_name_the_folders_of_its_maker(exported: Path) -> None:
+    checkout = Path(__file__).resolve().parents[1]
+    assert str(checkout).encode() not in (exported / "model.onnx").read_bytes()
+
+
 def test_an_exported_model_gives_what_torch_gives(exported: Path) -> None:
     session = Session(exported / "model.onnx", "cpu")
     assert session.poses == ARKIT_POSES

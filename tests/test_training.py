@@ -134,6 +134,8 @@ def test_the_weights_say_where_they_come_from(plan: TrainPlan) -> None:
     assert about["attribution"] == "Eggs by nobody (CC0)"
     training = json.loads(about["training"])
     assert (training["steps_done"], training["samples"], training["seed"]) == (20, 4, 0)
+    assert training["train"] == plan.train.name
+    assert str(plan.out.parent) not in str(about)
     assert json.loads((plan.out / "plan.json").read_text())["steps"] == 20
     assert not list(plan.out.glob("*.tmp"))
 

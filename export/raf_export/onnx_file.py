@@ -157,6 +157,9 @@ def _trace(network: RigNetwork, path: Path) -> None:
 
 def _describe(path: Path, metadata: dict[str, str]) -> None:
     model = onnx.load(path)
+    # The exporter notes for every node where in whose home folder its source stands.
+    for described in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        described.ClearField("metadata_props")
     onnx.helper.set_model_props(model, metadata)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)

@@ -172,10 +172,12 @@ def _commit() -> str:
 
 
 def _about(plan: TrainPlan, heads: SampleFolder, steps: int, commit: str) -> dict[str, str]:
+    # Of folders only the names: the rest is nobody's business but the machine's.
+    described = {key: value.name if isinstance(value, Path) else value for key, value in asdict(plan).items()}
     return {
         "commit": commit,
         "attribution": "\n".join(heads.manifest["attribution"]),
-        "training": json.dumps({**asdict(plan), "steps_done": steps, "samples": len(heads)}, default=str),
+        "training": json.dumps({**described, "steps_done": steps, "samples": len(heads)}),
     }
 
 
