@@ -15,7 +15,7 @@ from scipy.sparse import csgraph
 
 __all__ = ["spectral_basis"]
 
-# Local functions per eigenpair; below 3 the upper third of the basis degrades, above 5 the dense problem dominates.
+# Local functions per eigenpair: more come nearer to the exact basis, and the dense problem grows with their cube.
 FUNCTIONS_PER_PAIR = 4
 # Support radius in units of the radius of a sample's cell and its neighbours' cells.
 SUPPORT = 2.2
