@@ -91,7 +91,7 @@ def train(plan: TrainPlan) -> dict[str, float]:
         )
     network.to(device).train()
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=1e-4, fused=True)
     commit = _commit()
     plan.out.mkdir(parents=True, exist_ok=True)
     checkpoint, first = plan.out / "checkpoint.pt", 0
