@@ -18,8 +18,8 @@ _PACKAGES = ("raf-sdk", "numpy", "scipy", "onnxruntime", "robust-laplacian", "to
 _ROOT = Path(__file__).resolve().parents[1]
 
 
-def about(model: Path) -> dict[str, object]:
-    """Machine, threads, versions, commit and model behind the figures of this run."""
+def about(model: Path | None) -> dict[str, object]:
+    """Machine, threads, versions, commit and, if there is one, model behind the figures of this run."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
@@ -30,7 +30,7 @@ def about(model: Path) -> dict[str, object]:
         "load_average_1min": os.getloadavg()[0],
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
         "python": platform.python_version(),
-        "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+        "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest() if model else None,
         "packages": {name: _version(name) for name in _PACKAGES},
     }
 

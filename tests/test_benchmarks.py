@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from raf_runtime.contract import ARKIT_POSES
 
 if TYPE_CHECKING:
-    from benchmarks._metrics import BIN, GAZE, MOVING, Score, Tally, on_open_jaw
+    from benchmarks._metrics import BIN, GAZE, MOVING, SCALES, Score, Tally, on_open_jaw
 else:
     sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # scripts, not a package that is installed
-    from _metrics import BIN, GAZE, MOVING, Score, Tally, on_open_jaw
+    from _metrics import BIN, GAZE, MOVING, SCALES, Score, Tally, on_open_jaw
 
 Heads = list[tuple[NDArray[np.float32], NDArray[np.float32], float]]
 
@@ -46,25 +46,32 @@ def tally(heads: Heads) -> Tally:
 def naive(heads: Heads, poses: list[int]) -> Score:
     errors: list[float] = []
     motions: list[float] = []
+    scaled: dict[int, NDArray[np.float64]] = {pose: np.zeros(len(SCALES)) for pose in poses}
+    cosines: list[float] = []
     for predicted, truth, millimetres in heads:
         for pose in poses:
+            if (millimetres * np.abs(truth[pose]) > MOVING).any():
+                lengths = np.linalg.norm(predicted[pose]) * np.linalg.norm(truth[pose])
+                cosines.append(float((predicted[pose] * truth[pose]).sum() / lengths))
             for guess, goal in zip(predicted[pose].astype(float), truth[pose].astype(float), strict=True):
                 motion = float(np.sqrt(((millimetres * goal) ** 2).sum()))
                 if motion > MOVING:
                     errors.append(float(np.sqrt(((millimetres * (guess - goal)) ** 2).sum())))
                     motions.append(motion)
+                    scaled[pose] += [millimetres * float(np.linalg.norm(s * guess - goal)) for s in SCALES]
     mae, still = float(np.mean(errors)), float(np.mean(motions))
     # The least value that 95 % of all do not exceed; the histogram knows it to half a bin.
     q95, still_q95 = (float(np.quantile(x, 0.95, method="inverted_cdf")) for x in (errors, motions))
-    return Score(mae, q95, still, still_q95, mae / still, len(errors))
+    scaled_ratio = sum(float(sums.min()) for sums in scaled.values()) / sum(motions)
+    return Score(mae, q95, still, still_q95, mae / still, scaled_ratio, float(np.mean(cosines)), len(errors))
 
 
 @pytest.mark.parametrize("poses", [[0], [1], [0, 1, 2]])
 def test_scores_are_those_of_keeping_every_error(tally: Tally, heads: Heads, poses: list[int]) -> None:
     found, expected = tally.score(poses), naive(heads, poses)
     assert found.count == expected.count
-    exact = found.mae, found.still_mae, found.ratio
-    assert exact == pytest.approx((expected.mae, expected.still_mae, expected.ratio), rel=1e-5)
+    for name in ("mae", "still_mae", "ratio", "scaled_ratio", "cosine"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-5), name
     binned = found.q95, found.still_q95
     assert binned == pytest.approx((expected.q95, expected.still_q95), abs=0.51 * BIN)
 
@@ -80,8 +87,30 @@ def test_a_rig_that_does_not_move_has_the_ratio_one(heads: Heads) -> None:
     for _, truth, millimetres in heads:
         still.add(np.zeros_like(truth), truth, millimetres)
     score = still.score([0, 1])
-    assert score.ratio == pytest.approx(1)
+    assert score.ratio == score.scaled_ratio == pytest.approx(1)
+    assert score.cosine == 0
     assert score.q95 == score.still_q95
+
+
+def test_an_amplitude_of_its_own_costs_nothing_once_scaled(heads: Heads) -> None:
+    weak = Tally(3)
+    factors = np.array([SCALES[20], SCALES[40], 1.0], dtype=np.float32)[:, None, None]
+    for _, truth, millimetres in heads:
+        weak.add(truth / factors, truth, millimetres)
+    score = weak.score([0, 1])
+    assert score.ratio > 0.2
+    assert score.scaled_ratio < 1e-5
+    assert score.cosine == pytest.approx(1)
+    assert weak.scale(0) == SCALES[20]
+    assert weak.scale(1) == SCALES[40]
+
+
+def test_the_scale_serves_all_heads_and_is_not_fitted_to_each() -> None:
+    truth = np.ones((1, 4, 3), dtype=np.float32)
+    pooled = Tally(1)
+    pooled.add(2 * truth, truth, 1.0)
+    pooled.add(np.float32(0.5) * truth, truth, 1.0)
+    assert pooled.score([0]).scaled_ratio > 0.3
 
 
 def test_errors_beyond_the_histogram_count_in_the_mean_and_do_not_fail() -> None:
