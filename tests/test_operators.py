@@ -129,6 +129,18 @@ def test_eigenvalues_follow_rotation_and_retriangulation(blob: Surface) -> None:
     assert np.allclose(refined.eigenvalues, here.eigenvalues, rtol=0.05, atol=1e-3)
 
 
+def test_coincident_vertices_leave_the_problem_solvable() -> None:
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    vertices = np.array(ball.vertices)
+    for a, b in ball.edges_unique[::40]:
+        vertices[a] = vertices[b]
+    component = np.zeros(len(vertices), dtype=np.int64)
+    # Fewer functions than vertices, more than places.
+    operators = Operators.build(vertices, np.asarray(ball.faces, np.int64), component, 40)
+    vectors, mass = operators.eigenvectors.astype(np.float64), operators.mass.astype(np.float64)
+    assert np.allclose(vectors.T @ (mass[:, None] * vectors), np.eye(40), atol=1e-4)
+
+
 def test_non_manifold_and_folded_surfaces_give_finite_operators() -> None:
     # Three sheets on one edge, a sliver, and a vertex where two cones meet.
     vertices = np.array(

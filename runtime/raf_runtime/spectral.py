@@ -25,6 +25,8 @@ COMPONENT_SHARE = 0.2
 # Distances between samples are measured slightly askew: on a symmetric head the farthest point would else be one of
 # two, and rounding would choose.
 SKEW = np.array([[1.0, 0.03, 0.02], [0.0, 1.0, 0.01], [0.0, 0.0, 1.0]])
+# Relative; large against the rounding of the products, small against the lowest eigenvalues.
+RIDGE = 1e-11
 # Size of the dense distance table that is alive at once: fits a cache, and bounds memory on scans.
 TABLE_VALUES = 1_000_000
 
@@ -62,8 +64,14 @@ def spectral_basis(
     stiffness = (functions.T @ (laplacian @ functions)).toarray()
     gram = (functions.T @ functions.multiply(mass[:, None]).tocsr()).toarray()
     count = min(eigenpairs, len(gram))
+    # Coincident vertices can have the same function twice. What is then spanned by nothing is given a little mass, and
+    # stiffness enough to come after everything else.
+    mass_of, stiffness_of = np.diagonal(gram), np.diagonal(stiffness)
+    beyond = 100 * float(np.median(stiffness_of / mass_of))
     values, coefficients = linalg.eigh(
-        _symmetric(stiffness), _symmetric(gram), subset_by_index=(0, count - 1)
+        _symmetric(stiffness) + np.diag(RIDGE * beyond * mass_of),
+        _symmetric(gram) + np.diag(RIDGE * mass_of),
+        subset_by_index=(0, count - 1),
     )
     vectors = functions @ coefficients
     values = np.maximum(values, 0)
@@ -169,6 +177,8 @@ def _farthest_points(
     while True:
         i = chosen[current]
         np.minimum(distance, square - points @ (2 * points[i]) + square[i], out=distance)
+        # Rounding leaves a sample at some distance from itself, further than coincident vertices are from theirs.
+        distance[i] = -np.inf
         current += 1
         if current == len(chosen):
             if current == count:
