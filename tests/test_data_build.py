@@ -32,7 +32,9 @@ AS_IT_IS = SampleOptions(
     large_share=0.0,
     proportion=0.0,
     crop_share=0.0,
+    hole_share=0.0,
     bare_share=0.0,
+    warp_share=0.0,
 )
 
 
@@ -174,7 +176,7 @@ def test_loose_parts(mean: RigSource, bare_share: float, parts: int) -> None:
 
 
 def test_proportions_change_shapes_as_they_change_the_head(source: RigSource) -> None:
-    options = SampleOptions(eigenpairs=8, vertices=(300, 3000), proportion=0.2)
+    options = SampleOptions(eigenpairs=8, vertices=(300, 3000), proportion=0.2, warp_share=0.0)
     for seed in range(6):
         head = draw_head(source, rng(seed), options)
         offset = head.vertices - head.vertices[0]
@@ -212,13 +214,15 @@ def test_families_are_drawn_by_their_shares(source: RigSource) -> None:
     chance = rng()
     drawn = [pick_source(sources, ("ict", "makehuman"), chance).name for _ in range(2000)]
     share = {name: drawn.count(name) / len(drawn) for name in names}
-    assert share["ict"] == pytest.approx(0.45 / 0.72, abs=0.04)
-    assert share["makehuman"] == pytest.approx(0.135 / 0.72, abs=0.04)
+    assert share["ict"] == pytest.approx(0.38 / 0.65, abs=0.04)
+    assert share["makehuman"] == pytest.approx(0.135 / 0.65, abs=0.04)
     assert share["makehuman/a"] == pytest.approx(share["makehuman/b"], abs=0.04)
 
 
 def test_an_unknown_family_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="unknown family 'cats'; there are ict, makehuman, vitruvian"):
+    with pytest.raises(
+        DataError, match="unknown family 'cats'; there are ict, makehuman, vitruvian, animals"
+    ):
         build(BuildPlan(tmp_path, tmp_path / "out", ("cats",), "train", 1, 0), processes=1)
 
 
@@ -246,7 +250,7 @@ def command(folder: Path, *more: str) -> Callable[[], int]:
 def test_a_build_is_a_folder_for_training(vitruvian: Path) -> None:
     folder = SampleFolder(vitruvian)
     assert len(folder) == 3
-    assert "Vitruvian" in "".join(folder.manifest["attribution"])
+    assert "Vitruvian" in folder.attribution["vitruvian"]
     sizes = {len(sample.surface.mass) for sample in folder}
     assert len(sizes) == 3
     for sample in folder:

@@ -61,7 +61,7 @@ def write_sample(path: Path, like: Sample, **changes: Tensor) -> None:
 
 
 def folder_of(path: Path, count: int) -> SampleFolder:
-    (path / "manifest.json").write_text(json.dumps({"attribution": []}))
+    (path / "manifest.json").write_text(json.dumps({"attribution": {"rig0": "nobody", "rig1": "somebody"}}))
     like = sample()
     for index in range(count):
         write_sample(path / f"{index:06d}.safetensors", replace(like, source=f"rig{index}"))
@@ -168,6 +168,15 @@ def test_a_stream_can_be_left_early(tmp_path: Path) -> None:
     assert len(list(islice(folder.stream(0, 0, 100), 2))) == 2
 
 
+def test_a_family_can_be_left_out(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, 3)
+    rest = SampleFolder(folder.paths[0].parent, leave_out="rig1")
+    assert {rest[i].source for i in range(len(rest))} == {"rig0", "rig2"}
+    assert rest.attribution == {"rig0": "nobody"}
+    with pytest.raises(DataError, match="nothing of 'cats' to leave out; there are rig0, rig1"):
+        SampleFolder(tmp_path, leave_out="cats")
+
+
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no manifest\.json.*raf-data build"):
         SampleFolder(tmp_path)
@@ -180,7 +189,7 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_samples_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text('{"attribution": []}')
+    (tmp_path / "manifest.json").write_text('{"attribution": {}}')
     with pytest.raises(DataError, match="no samples"):
         SampleFolder(tmp_path)
 

@@ -1,4 +1,4 @@
-"""The loss beside a naive reference."""
+"""The losses beside naive references."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from raf_runtime.contract import ARKIT_POSES
+from raf_training.losses.anchors import anchor_loss
 from raf_training.losses.displacement import POWER, SMOOTH, STILL, displacement_loss, on_open_jaw
+from raf_training.network import SurfaceTensors
 
 P, V = len(ARKIT_POSES), 5
 OPEN, CLOSE = ARKIT_POSES.index("jawOpen"), ARKIT_POSES.index("mouthClose")
@@ -89,3 +91,35 @@ def test_sum_with_the_open_jaw_leaves_its_argument_alone() -> None:
     assert torch.equal(summed[CLOSE], values[CLOSE] + values[OPEN])
     others = [pose for pose in range(P) if pose != CLOSE]
     assert torch.equal(summed[others], values[others])
+
+
+def naive_anchor_loss(
+    anchors: Tensor, marks: tuple[str, ...], surface: SurfaceTensors, deltas: Tensor
+) -> float:
+    distances: list[float] = []
+    for anchor, name in zip(anchors, marks, strict=False):
+        total, centre = 0.0, [0.0, 0.0, 0.0]
+        for vertex in range(V):
+            shape = deltas[ARKIT_POSES.index(name), vertex]
+            energy = float(surface.mass[vertex]) * sum(float(x) ** 2 for x in shape)
+            total += energy
+            centre = [c + energy * float(x) for c, x in zip(centre, surface.positions[vertex], strict=True)]
+        if total:
+            distances.append(math.dist([c / total for c in centre], anchor.tolist()))
+    return sum(distances) / len(distances)
+
+
+def test_anchors_are_compared_with_the_centres_of_motion() -> None:
+    marks = ("jawOpen", "eyeBlinkLeft", "browInnerUp", "mouthPucker")
+    random = torch.Generator().manual_seed(0)
+    positions, anchors = (torch.randn(n, 3, generator=random, dtype=torch.float64) for n in (V, 6))
+    mass = torch.rand(V, generator=random, dtype=torch.float64)
+    empty = torch.zeros(0, dtype=torch.float64)
+    surface = SurfaceTensors(positions, positions, mass, empty, empty, empty, empty)
+    deltas, mask = example(3), torch.ones(P, dtype=torch.bool)
+    deltas[ARKIT_POSES.index("browInnerUp")] = 0  # moves nothing: nowhere to be
+    found = anchor_loss(anchors, marks, surface, deltas, mask)
+    assert float(found) == pytest.approx(naive_anchor_loss(anchors, marks, surface, deltas), rel=1e-12)
+    mask[ARKIT_POSES.index("jawOpen")] = False
+    rest = anchor_loss(anchors[1:], marks[1:], surface, deltas, mask)
+    assert float(anchor_loss(anchors, marks, surface, deltas, mask)) == pytest.approx(float(rest), rel=1e-12)

@@ -46,7 +46,7 @@ class Interrupted(Exception):
 def write_folder(folder: Path, seeds: range) -> None:
     """Egg-shaped heads whose poses are linear functions of the position: easy to learn."""
     folder.mkdir()
-    (folder / "manifest.json").write_text(json.dumps({"attribution": ["Eggs by nobody (CC0)"]}))
+    (folder / "manifest.json").write_text(json.dumps({"attribution": {"egg": "Eggs by nobody (CC0)"}}))
     ball = trimesh.creation.icosphere(subdivisions=1)
     motion = 0.1 * np.random.default_rng(0).standard_normal((P, 3, 3))
     flip = np.array([-1.0, 1.0, 1.0])

@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--train", type=Path, required=True, help="folder of training samples")
     parser.add_argument("--val", type=Path, required=True, help="folder of held-out samples")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, weights and logs")
+    parser.add_argument("--leave-out", default=None, metavar="FAMILY", help="learn nothing from this family")
     trainable = [name for name, config in CONFIGS.items() if not config.pose_blocks]
     parser.add_argument("--config", choices=trainable, default=defaults.config, help="size of the network")
     parser.add_argument("--init", type=Path, default=None, help="start from these weights (.safetensors)")

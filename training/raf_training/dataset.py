@@ -54,13 +54,24 @@ class Sample:
 class SampleFolder:
     """A folder made by ``raf-data build``.
 
+    Parameters
+    ----------
+    folder : Path
+    leave_out : str, optional
+        A family whose samples are passed over.
+
+    Attributes
+    ----------
+    attribution : dict
+        Family -> what must be said of its data.
+
     Raises
     ------
     DataError
-        If the folder has no manifest or no samples, or a sample cannot be read.
+        If the folder has no manifest or no samples, a sample cannot be read, or there is no such family.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, leave_out: str | None = None) -> None:
         manifest = folder / MANIFEST
         if not manifest.is_file():
             raise DataError(f"{folder} has no {MANIFEST}; make it with `raf-data build --out {folder}`")
@@ -71,6 +82,13 @@ class SampleFolder:
         self.paths = sorted(folder.glob("*.safetensors"))
         if not self.paths:
             raise DataError(f"{folder} holds no samples; make them with `raf-data build --out {folder}`")
+        self.attribution: dict[str, str] = dict(self.manifest["attribution"])
+        if leave_out is not None:
+            if leave_out not in self.attribution:
+                families = ", ".join(self.attribution)
+                raise DataError(f"{folder} holds nothing of {leave_out!r} to leave out; there are {families}")
+            del self.attribution[leave_out]
+            self.paths = [path for path in self.paths if _family(path) != leave_out]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -121,6 +139,16 @@ class SampleFolder:
         if rng.random() < 0.5:
             sample = mirror(sample)
         return move(sample, rng)
+
+
+def _family(path: Path) -> str:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata()["source"].partition("/")[0]
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} is not a readable sample ({error}); delete it and run `raf-data build`"
+        ) from error
 
 
 def mirror(sample: Sample) -> Sample:

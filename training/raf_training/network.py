@@ -17,7 +17,11 @@ from torch.nn import functional
 
 from raf_runtime.contract import ARKIT_POSES
 
-__all__ = ["CONFIGS", "NetworkConfig", "RigNetwork", "SurfaceTensors"]
+__all__ = ["CONFIGS", "LANDMARKS", "NetworkConfig", "RigNetwork", "SurfaceTensors"]
+
+
+def _sides(*names: str) -> tuple[str, ...]:
+    return tuple(name + side for name in names for side in ("Left", "Right"))
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,9 @@ class NetworkConfig:
     trunk_blocks : blocks that do not know the pose; with ``pose_blocks = 0`` a head emits all P poses at once.
     pose_blocks : blocks conditioned on a pose vector; the network then answers one pose per pass.
     encoder_width, encoder_gradients, encoder_blocks : size of the global encoder; its width is G.
-    anchors : A, points that the encoder learns to place on the surface; vertices are described relative to them.
+    anchors : A, points that the encoder places on the surface; vertices are described relative to them. The first
+        ``len(marks)`` are taught to lie where the poses ``marks`` move the face most, the others are free.
+    marks : names of poses, at most A.
     frequencies : octaves of the Fourier encoding of positions.
     poses : the names behind the P outputs (or entries of the pose vector).
     """
@@ -48,7 +54,15 @@ class NetworkConfig:
     anchors: int = 24
     frequencies: int = 4
     poses: tuple[str, ...] = ARKIT_POSES
+    marks: tuple[str, ...] = ()
 
+
+# Poses that move a small part of the face, wherever that part is on this head.
+LANDMARKS = (
+    *_sides("eyeBlink", "eyeSquint", "browDown", "browOuterUp", "cheekSquint", "noseSneer"),
+    *_sides("mouthSmile", "mouthUpperUp", "mouthLowerDown"),
+    *("browInnerUp", "jawOpen", "mouthShrugLower", "mouthPucker", "mouthRollUpper", "mouthRollLower"),
+)
 
 CONFIGS = {
     "default": NetworkConfig(),
@@ -190,6 +204,12 @@ class RigNetwork(nn.Module):
         -------
         (P, V, 3) float32; (1, V, 3), of the given pose, with ``pose_blocks > 0``.
         """
+        return self.displacements_and_anchors(surface, pose)[0]
+
+    def displacements_and_anchors(
+        self, surface: SurfaceTensors, pose: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Predict displacements as :meth:`forward` does, and the anchors (A, 3) on the way, for their own loss."""
         local = self._local(surface)
         pooled, anchors = self.encoder(local, surface)
         x = self.embed(
@@ -203,7 +223,7 @@ class RigNetwork(nn.Module):
             condition = torch.cat([pose, pooled])
             for block in self.posed:
                 x = block(x, condition, surface)
-        return self.head(x).reshape(local.shape[0], -1, 3).transpose(0, 1)
+        return self.head(x).reshape(local.shape[0], -1, 3).transpose(0, 1), anchors
 
     def _local(self, surface: SurfaceTensors) -> Tensor:
         """Features (V, 6 + 6 frequencies) of each vertex by itself."""

@@ -21,6 +21,7 @@ from raf_runtime.errors import DeviceError, ModelError
 from raf_training.checkpoint import load_checkpoint, load_network, save_checkpoint, save_weights
 from raf_training.dataset import Sample, SampleFolder
 from raf_training.errors import DataError
+from raf_training.losses.anchors import anchor_loss
 from raf_training.losses.displacement import displacement_loss, on_open_jaw
 from raf_training.network import CONFIGS, NetworkConfig, RigNetwork
 
@@ -28,6 +29,8 @@ __all__ = ["TrainPlan", "schedule", "train", "validate"]
 
 # A vertex counts in validation where its true motion exceeds this, in canonical units (0.01 mm of a 240 mm head).
 MOVING = 0.01 / 38
+# Weight of the anchors' distances (units) beside the loss of the displacements.
+MARKS = 0.1
 # Share of the steps over which the learning rate falls.
 FALL = 0.6
 
@@ -40,6 +43,7 @@ class TrainPlan:
     ----------
     train, val : folders of samples; held-out identities in ``val``.
     out : folder of checkpoint, weights and logs.
+    leave_out : a family to learn nothing from; ``val`` may hold heads of it.
     config : a name in :data:`raf_training.network.CONFIGS`; with ``init``, the weights' own configuration counts.
     steps : heads to learn from in all.
     rate : peak learning rate of AdamW.
@@ -50,6 +54,7 @@ class TrainPlan:
     train: Path
     val: Path
     out: Path
+    leave_out: str | None = None
     config: str = "default"
     init: Path | None = None
     steps: int = 30_000
@@ -83,7 +88,7 @@ def train(plan: TrainPlan) -> dict[str, float]:
     """
     torch.manual_seed(plan.seed)
     device = _device(plan.device)
-    heads, held_out = SampleFolder(plan.train), SampleFolder(plan.val)
+    heads, held_out = SampleFolder(plan.train, plan.leave_out), SampleFolder(plan.val)
     network = load_network(plan.init)[0] if plan.init else RigNetwork(CONFIGS[plan.config])
     if network.config.pose_blocks:
         raise DataError(
@@ -113,7 +118,10 @@ def train(plan: TrainPlan) -> dict[str, float]:
             sample = sample.to(device)
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate * schedule(step, plan.steps)
-            loss = displacement_loss(network(sample.surface), sample.deltas, sample.mask)
+            moved, anchors = network.displacements_and_anchors(sample.surface)
+            loss = displacement_loss(moved, sample.deltas, sample.mask)
+            if marks := network.config.marks:
+                loss = loss + MARKS * anchor_loss(anchors, marks, sample.surface, sample.deltas, sample.mask)
             if not loss.isfinite():
                 raise DataError(f"step {step}: the loss on a head of {sample.source} is not finite")
             optimizer.zero_grad()
@@ -176,7 +184,7 @@ def _about(plan: TrainPlan, heads: SampleFolder, steps: int, commit: str) -> dic
     described = {key: value.name if isinstance(value, Path) else value for key, value in asdict(plan).items()}
     return {
         "commit": commit,
-        "attribution": "\n".join(heads.manifest["attribution"]),
+        "attribution": "\n".join(heads.attribution.values()),
         "training": json.dumps({**described, "steps_done": steps, "samples": len(heads)}),
     }
 

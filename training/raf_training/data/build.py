@@ -19,15 +19,15 @@ from tqdm import tqdm
 
 from raf_training.data.rig_source import RigSource
 from raf_training.data.samples import SampleOptions, draw_sample
-from raf_training.data.sources import attribution, load_families
+from raf_training.data.sources import load_families
 from raf_training.errors import DataError
 
 __all__ = ["SHARES", "SPLITS", "BuildPlan", "build", "pick_source"]
 
 # The first number of a sample's seed: training and held-out identities never share a stream.
 SPLITS = {"train": 0, "val": 1}
-# How often each family is drawn. MakeHuman's share is split between the base mesh and its proxies.
-SHARES = {"ict": 0.45, "makehuman": 0.27, "vitruvian": 0.28}
+# How often each family is drawn.
+SHARES = {"ict": 0.38, "makehuman": 0.27, "vitruvian": 0.23, "animals": 0.12}
 MANIFEST = "manifest.json"
 
 
@@ -57,11 +57,14 @@ class BuildPlan:
 def pick_source(
     sources: dict[str, RigSource], families: tuple[str, ...], rng: np.random.Generator
 ) -> RigSource:
-    """Draw a family by its share, then one of its rigs; a family's base mesh counts as half of it."""
+    """Draw a family by its share, then one of its rigs; a base mesh, named like its family, is half of it."""
     shares = np.array([SHARES[family] for family in families])
     family = families[rng.choice(len(families), p=shares / shares.sum())]
-    base, *others = [source for source in sources.values() if source.family == family]
-    return base if not others or rng.random() < 0.5 else others[rng.integers(len(others))]
+    others = [source for source in sources.values() if source.family == family and source.name != family]
+    base = sources.get(family)
+    if base is not None and (not others or rng.random() < 0.5):
+        return base
+    return others[rng.integers(len(others))]
 
 
 def build(plan: BuildPlan, processes: int) -> None:
@@ -79,8 +82,8 @@ def build(plan: BuildPlan, processes: int) -> None:
         raise DataError(f"{plan.out} holds samples of another plan ({manifest}); choose another folder")
     sources = load_families(plan.data, plan.families)
     plan.out.mkdir(parents=True, exist_ok=True)
-    lines = attribution(list(sources.values()))
-    _replace(manifest, json.dumps({**plan.manifest(), "attribution": list(lines)}, indent=1))
+    lines = {source.family: source.attribution for source in sources.values()}
+    _replace(manifest, json.dumps({**plan.manifest(), "attribution": lines}, indent=1))
     todo = [i for i in range(plan.samples) if not _path(plan, i).is_file()]
     # One BLAS thread a process: a sample is many small products. Read when the process loads NumPy.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

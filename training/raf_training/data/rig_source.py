@@ -24,7 +24,8 @@ Floats = NDArray[np.float32]
 Shapes = dict[str, Floats]  # name -> (V, 3) displacements
 Sampler = Callable[[np.random.Generator], Floats]
 
-_ANCHOR_POSES: Final = ("eyeBlinkLeft", "eyeBlinkRight", "mouthPucker")
+# The pose whose motion is centred on each anchor, the first that a rig has.
+_ANCHOR_POSES: Final = (("eyeBlinkLeft",), ("eyeBlinkRight",), ("mouthPucker", "mouthFunnel"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +89,7 @@ class RigSource:
             Neutral vertices of that identity, archive unit and frame.
         """
         weights = self.sample_weights(rng)
-        moved = weights.astype(np.float32) @ self.modes.reshape(len(weights), -1)
+        moved = weights.astype(np.float32) @ self.modes.reshape(len(weights), self.neutral.size)
         vertices: Floats = self.neutral + moved.reshape(-1, 3).astype(np.float32, copy=False)
         return vertices if self.fit_weights is None else _fit(vertices, self.neutral, self.fit_weights)
 
@@ -157,11 +158,10 @@ def build_source(
     for pose, shape in shapes.items():
         deltas[ARKIT_POSES.index(pose)] = shape
     energy = (deltas**2).sum(2)
-    anchor_weights = energy[[ARKIT_POSES.index(pose) for pose in _ANCHOR_POSES]]
+    rows = [next((pose for pose in poses if pose in shapes), poses[0]) for poses in _ANCHOR_POSES]
+    anchor_weights = energy[[ARKIT_POSES.index(pose) for pose in rows]]
     if not anchor_weights.any(axis=1).all():
-        raise DataError(
-            f"{name} lacks one of {', '.join(_ANCHOR_POSES)}, which its anchors are made of; map it"
-        )
+        raise DataError(f"{name} lacks one of {', '.join(rows)}, which its anchors are made of; map it")
     anchor_weights /= anchor_weights.sum(1, keepdims=True)
     if anchors is not None:
         anchor_weights = np.stack(

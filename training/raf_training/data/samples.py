@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from raf_runtime.operators import Operators
 from raf_runtime.surface import Surface
 from raf_training.data.rig_source import RigSource
+from raf_training.data.warp import bake, draw_warp
 
 __all__ = ["PlainHead", "SampleOptions", "draw_head", "draw_sample", "plain_head"]
 
@@ -38,25 +39,34 @@ class SampleOptions:
     large_vertices, large_share : the same for a share of large samples.
     proportion : standard deviation of the logarithm of the scaling along each axis.
     crop_share : share of samples that are cropped to a mask, a head or a bust.
+    hole_share : share of samples with a few holes.
     bare_share : share of samples that lose all loose parts; as many again lose a third of them.
+    warp_share : share of samples that a smooth warp carries to a face that no rig has; a rig without identities is
+        always warped.
     """
 
     eigenpairs: int = 128
-    vertices: tuple[int, int] = (700, 3000)
-    large_vertices: tuple[int, int] = (5000, 14000)
-    large_share: float = 0.03
+    vertices: tuple[int, int] = (500, 2000)
+    large_vertices: tuple[int, int] = (4000, 14000)
+    large_share: float = 0.02
     proportion: float = 0.04
-    crop_share: float = 0.4
+    crop_share: float = 0.35
+    hole_share: float = 0.1
     bare_share: float = 0.15
+    warp_share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class PlainHead:
-    """A rigged head in canonical units: ``vertices (V, 3)``, ``faces (T, 3)``, ``deltas (P, V, 3)``."""
+    """A rigged head in canonical units.
+
+    ``vertices (V, 3)``, ``faces (T, 3)``, ``deltas (P, V, 3)``, ``anchors (3, 3)``: left eye, right eye, mouth.
+    """
 
     vertices: Floats
     faces: Ints
     deltas: NDArray[np.float32]
+    anchors: Floats
 
 
 def plain_head(
@@ -65,14 +75,29 @@ def plain_head(
     """Bring an identity and its shapes to the canonical frame (origin and unit from its three anchors)."""
     scale = np.ones(3) if proportion is None else proportion
     anchors = source.anchors(vertices).astype(np.float64) * scale
-    origin = anchors.mean(axis=0)
-    unit = float(np.sqrt(np.square(anchors - origin).sum(axis=1).mean()))
-    deltas = source.deltas * (scale / unit).astype(np.float32)
-    return PlainHead((vertices * scale - origin) / unit, _triangulate(source.faces, None), deltas)
+    head = PlainHead(
+        vertices * scale,
+        _triangulate(source.faces, None),
+        source.deltas * scale.astype(np.float32),
+        anchors,
+    )
+    return _canonical(head)
+
+
+def _canonical(head: PlainHead) -> PlainHead:
+    """Move the origin to the anchors' centroid and make their RMS distance from it the unit."""
+    origin = head.anchors.mean(axis=0)
+    unit = float(np.sqrt(np.square(head.anchors - origin).sum(axis=1).mean()))
+    return PlainHead(
+        (head.vertices - origin) / unit,
+        head.faces,
+        head.deltas / np.float32(unit),
+        (head.anchors - origin) / unit,
+    )
 
 
 def draw_head(source: RigSource, rng: np.random.Generator, options: SampleOptions) -> PlainHead:
-    """Draw an identity, its proportions, a crop, its loose parts and a triangulation."""
+    """Draw an identity, its proportions, a crop, its loose parts, a triangulation and a warp."""
     proportion = np.exp(options.proportion * rng.standard_normal(3))
     head = plain_head(source, source.identity(rng), proportion)
     faces = _triangulate(source.faces, rng)
@@ -81,7 +106,18 @@ def draw_head(source: RigSource, rng: np.random.Generator, options: SampleOption
         inside = _crop(head.vertices, rng)
         if (cropped := inside[faces].all(axis=1)).sum() > 200:
             faces = faces[cropped]
-    return _retriangulate(_compact(head.vertices, faces, head.deltas), rng, options)
+    if rng.random() < options.hole_share and (left := faces[~_holes(head.vertices, faces, rng)]).size > 600:
+        faces = left
+    head = _retriangulate(_compact(head, faces), rng, options)
+    if rng.random() < options.warp_share or not len(source.modes):
+        head = _warped(head, rng)
+    return head
+
+
+def _warped(head: PlainHead, rng: np.random.Generator) -> PlainHead:
+    warp = draw_warp(rng, strength=float(rng.uniform(0.3, 1.2)))
+    vertices, deltas = bake(warp, head.vertices, head.deltas)
+    return _canonical(PlainHead(vertices, head.faces, deltas, warp(head.anchors)))
 
 
 def draw_sample(
@@ -149,11 +185,21 @@ def _crop(vertices: Floats, rng: np.random.Generator) -> NDArray[np.bool_]:
     return vertices @ normal > -rng.uniform(2.0, 4.5)
 
 
-def _compact(vertices: Floats, faces: Ints, deltas: NDArray[np.float32]) -> PlainHead:
+def _holes(vertices: Floats, faces: Ints, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Mask (T,) of the triangles that a few small balls on the surface swallow."""
+    middle = vertices[faces].mean(axis=1)
+    gone = np.zeros(len(faces), dtype=bool)
+    for centre in middle[rng.integers(len(faces), size=rng.integers(1, 4))]:
+        gone |= np.square(middle - centre).sum(axis=1) < rng.uniform(0.1, 0.5) ** 2
+    return gone
+
+
+def _compact(head: PlainHead, faces: Ints) -> PlainHead:
+    """Keep only some faces (T, 3) of a head, and the vertices that they use."""
     used = np.unique(faces)
-    renumber = np.full(len(vertices), -1, dtype=np.int64)
+    renumber = np.full(len(head.vertices), -1, dtype=np.int64)
     renumber[used] = np.arange(len(used))
-    return PlainHead(vertices[used], renumber[faces], deltas[:, used])
+    return PlainHead(head.vertices[used], renumber[faces], head.deltas[:, used], head.anchors)
 
 
 def _retriangulate(head: PlainHead, rng: np.random.Generator, options: SampleOptions) -> PlainHead:
@@ -185,7 +231,7 @@ def _decimate(head: PlainHead, wanted: int, aggression: float) -> PlainHead:
     proper = (
         (corners[:, 0] != corners[:, 1]) & (corners[:, 1] != corners[:, 2]) & (corners[:, 2] != corners[:, 0])
     )
-    return _compact(head.vertices, corners[proper], head.deltas)
+    return _compact(head, corners[proper])
 
 
 def _subdivide(head: PlainHead) -> PlainHead:
@@ -195,4 +241,4 @@ def _subdivide(head: PlainHead) -> PlainHead:
     _, faces, attributes = _split(head.vertices, head.faces, vertex_attributes={"columns": columns})
     columns = attributes["columns"]
     deltas = columns[:, 3:].reshape(-1, poses, 3).transpose(1, 0, 2).astype(np.float32)
-    return PlainHead(columns[:, :3], np.asarray(faces, dtype=np.int64), deltas)
+    return PlainHead(columns[:, :3], np.asarray(faces, dtype=np.int64), deltas, head.anchors)

@@ -6,18 +6,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from raf_training.data.animals import load_animals
 from raf_training.data.ict import load_ict
 from raf_training.data.makehuman import load_makehuman
 from raf_training.data.rig_source import RigSource
 from raf_training.data.vitruvian import load_vitruvian
 from raf_training.errors import DataError
 
-__all__ = ["FAMILIES", "RigSource", "attribution", "load_families", "load_sources"]
+__all__ = ["FAMILIES", "RigSource", "load_families", "load_sources"]
 
 FAMILIES: Final[dict[str, Callable[[Path], list[RigSource]]]] = {
     "ict": load_ict,
     "makehuman": load_makehuman,
     "vitruvian": load_vitruvian,
+    "animals": load_animals,
 }
 
 
@@ -80,19 +82,3 @@ def _load_family(family: str, data_dir: Path) -> list[RigSource]:
     except KeyError as error:
         message = f"{data_dir}: the {family} archive lacks {error}; make it again with `raf-data`"
         raise DataError(message) from error
-
-
-def attribution(sources: Sequence[RigSource]) -> tuple[str, ...]:
-    """Collect what must be said about the data wherever weights learned from ``sources`` go.
-
-    Parameters
-    ----------
-    sources
-        The rigs of a training run.
-
-    Returns
-    -------
-    tuple of str
-        One line per family, no repeats.
-    """
-    return tuple(dict.fromkeys(source.attribution for source in sources))
