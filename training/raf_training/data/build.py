@@ -20,6 +20,7 @@ from tqdm import tqdm
 from raf_training.data.rig_source import RigSource
 from raf_training.data.samples import SampleOptions, draw_sample
 from raf_training.data.sources import load_families
+from raf_training.data.wardrobe import ATTRIBUTION, Wardrobe, load_wardrobe
 from raf_training.errors import DataError
 
 __all__ = ["SHARES", "SPLITS", "BuildPlan", "build", "pick_source"]
@@ -83,6 +84,8 @@ def build(plan: BuildPlan, processes: int) -> None:
     sources = load_families(plan.data, plan.families)
     plan.out.mkdir(parents=True, exist_ok=True)
     lines = {source.family: source.attribution for source in sources.values()}
+    if plan.options.dress_share:
+        lines["wardrobe"] = ATTRIBUTION
     _replace(manifest, json.dumps({**plan.manifest(), "attribution": lines}, indent=1))
     todo = [i for i in range(plan.samples) if not _path(plan, i).is_file()]
     # One BLAS thread a process: a sample is many small products. Read when the process loads NumPy.
@@ -112,19 +115,20 @@ def _replace(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-_state: tuple[BuildPlan, dict[str, RigSource]]
+_state: tuple[BuildPlan, dict[str, RigSource], Wardrobe | None]
 
 
 def _start(plan: BuildPlan) -> None:
     global _state
-    _state = plan, load_families(plan.data, plan.families)
+    wardrobe = load_wardrobe(plan.data) if plan.options.dress_share else None
+    _state = plan, load_families(plan.data, plan.families), wardrobe
 
 
 def _draw(index: int) -> None:
-    plan, sources = _state
+    plan, sources, wardrobe = _state
     rng = np.random.default_rng([plan.seed, SPLITS[plan.split], index])
     source = pick_source(sources, plan.families, rng)
-    arrays = draw_sample(source, rng, plan.options)
+    arrays = draw_sample(source, rng, plan.options, wardrobe)
     temporary = _path(plan, index).with_suffix(".tmp")
     save_file(
         {k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, metadata={"source": source.name}

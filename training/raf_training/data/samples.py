@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from raf_runtime.operators import Operators
 from raf_runtime.surface import Surface
 from raf_training.data.rig_source import RigSource
+from raf_training.data.wardrobe import Wardrobe
 from raf_training.data.warp import bake, draw_warp
 
 __all__ = ["PlainHead", "SampleOptions", "draw_head", "draw_sample", "plain_head"]
@@ -43,6 +44,7 @@ class SampleOptions:
     bare_share : share of samples that lose all loose parts; as many again lose a third of them.
     warp_share : share of samples that a smooth warp carries to a face that no rig has; a rig without identities is
         always warped.
+    dress_share : share of samples that wear hats, hair, glasses or collars, which no pose moves.
     """
 
     eigenpairs: int = 128
@@ -54,6 +56,7 @@ class SampleOptions:
     hole_share: float = 0.1
     bare_share: float = 0.15
     warp_share: float = 0.5
+    dress_share: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,10 @@ def _canonical(head: PlainHead) -> PlainHead:
     )
 
 
-def draw_head(source: RigSource, rng: np.random.Generator, options: SampleOptions) -> PlainHead:
-    """Draw an identity, its proportions, a crop, its loose parts, a triangulation and a warp."""
+def draw_head(
+    source: RigSource, rng: np.random.Generator, options: SampleOptions, wardrobe: Wardrobe | None = None
+) -> PlainHead:
+    """Draw an identity, its proportions, a crop, its loose parts, a triangulation, a warp and what it wears."""
     proportion = np.exp(options.proportion * rng.standard_normal(3))
     head = plain_head(source, source.identity(rng), proportion)
     faces = _triangulate(source.faces, rng)
@@ -111,7 +116,24 @@ def draw_head(source: RigSource, rng: np.random.Generator, options: SampleOption
     head = _retriangulate(_compact(head, faces), rng, options)
     if rng.random() < options.warp_share or not len(source.modes):
         head = _warped(head, rng)
+    if wardrobe is not None and rng.random() < options.dress_share:
+        head = _dressed(head, wardrobe, rng)
     return head
+
+
+def _dressed(head: PlainHead, wardrobe: Wardrobe, rng: np.random.Generator) -> PlainHead:
+    vertices, faces = wardrobe.dress(rng, head.vertices)
+    still = np.zeros((len(head.deltas), len(vertices), 3), np.float32)
+    outfit = PlainHead(vertices, faces, still, head.anchors)
+    wanted = int(rng.uniform(0.1, 0.5) * len(head.vertices))
+    if len(vertices) > 1.15 * wanted:
+        outfit = _decimate(outfit, wanted, aggression=7.0)
+    return PlainHead(
+        np.concatenate([head.vertices, outfit.vertices]),
+        np.concatenate([head.faces, outfit.faces + len(head.vertices)]),
+        np.concatenate([head.deltas, outfit.deltas], axis=1),
+        head.anchors,
+    )
 
 
 def _warped(head: PlainHead, rng: np.random.Generator) -> PlainHead:
@@ -121,7 +143,7 @@ def _warped(head: PlainHead, rng: np.random.Generator) -> PlainHead:
 
 
 def draw_sample(
-    source: RigSource, rng: np.random.Generator, options: SampleOptions
+    source: RigSource, rng: np.random.Generator, options: SampleOptions, wardrobe: Wardrobe | None = None
 ) -> dict[str, NDArray[np.generic]]:
     """Draw a head and compute what training needs.
 
@@ -131,7 +153,7 @@ def draw_sample(
         The network's inputs under their contract names, float16 except for ``mass`` and ``eigenvalues``;
         ``deltas (P, S, 3) float16`` in canonical units; ``mask (P,) bool``.
     """
-    head = draw_head(source, rng, options)
+    head = draw_head(source, rng, options, wardrobe)
     surface = Surface.build(head.vertices, head.faces)
     operators = Operators.build(surface.vertices, surface.faces, surface.component, options.eigenpairs)
     origin = np.zeros(len(surface.vertices), dtype=np.int64)
