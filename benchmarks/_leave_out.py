@@ -30,7 +30,7 @@ from raf_runtime.session import Session
 from raf_training.checkpoint import load_network
 from raf_training.data.build import SHARES, BuildPlan, build
 from raf_training.data.rig_source import RigSource
-from raf_training.data.sources import attribution, load_families
+from raf_training.data.sources import load_families
 from raf_training.train import TrainPlan, train
 
 __all__ = [
@@ -75,7 +75,12 @@ def train_without(family: str, data: Path, out: Path, training: Training) -> Pat
         build(BuildPlan(data, out / split, families, split, samples, training.seed), training.processes)
     train(
         TrainPlan(
-            out / "train", out / "val", out, steps=training.steps, seed=training.seed, device=training.device
+            out / "train",
+            out / "val",
+            out,
+            steps=training.steps,
+            seed=training.seed,
+            device=training.device,
         )
     )
     return out / "weights.safetensors"
@@ -108,7 +113,7 @@ def refuse_if_seen(model: Path, rigs: list[RigSource]) -> None:
     said = Session(model, "cpu").metadata.get(META_ATTRIBUTION, "").splitlines()
     if not said:
         raise ModelError(f"{model} does not say what it was trained on; export it again with `raf-export`")
-    if seen := [line for line in attribution(rigs) if line in said]:
+    if seen := [rig.attribution for rig in rigs if rig.attribution in said]:
         raise ModelError(f"{model} was trained on {seen[0]!r}; give one that was trained without")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from _metrics import GAZE, HEAD_HEIGHT, Score, Tally, on_open_jaw
@@ -14,16 +15,12 @@ from tqdm import tqdm
 import raf_sdk
 from raf_runtime.contract import ARKIT_POSES
 from raf_runtime.frame import Frame
-from raf_runtime.head import PreparedHead
-from raf_runtime.operators import Operators
-from raf_runtime.rigid import round_parts
-from raf_runtime.surface import Surface
 from raf_sdk._rigger import Prepared
 from raf_training.data.rig_source import RigSource, read_archive
 from raf_training.data.sources import load_sources
 from raf_training.frame_check import frame_error
 
-__all__ = ["HELD_OUT", "SCALINGS", "SEED", "Heads", "Measured", "in_frame", "measure"]
+__all__ = ["HELD_OUT", "SCALINGS", "SEED", "Heads", "Measured", "measure", "prepare_in"]
 
 Floats = NDArray[np.float32]
 
@@ -139,15 +136,10 @@ class Heads:
         return dict(zip(SCALINGS, (HEAD_HEIGHT / height, HEAD_HEIGHT / (top - bottom)), strict=True))
 
 
-def in_frame(prepared: Prepared, frame: Frame) -> Prepared:
-    """Prepare the same mesh again as if ``frame`` had been found."""
-    mesh = prepared.mesh
-    surface = Surface.build(mesh.vertices, mesh.faces)
-    points = frame.to_canonical(surface.vertices)
-    eigenpairs = len(prepared.head.operators.eigenvalues)
-    operators = Operators.build(points, surface.faces, surface.component, eigenpairs)
-    parts = round_parts(points, surface.component)
-    return Prepared(mesh, PreparedHead(surface, frame, operators, None, parts))
+def prepare_in(rigger: raf_sdk.Rigger, frame: Frame, mesh: tuple[Floats, NDArray[np.int32]]) -> Prepared:
+    """Prepare a mesh as if ``frame`` had been found; everything else is done as ever."""
+    with patch("raf_runtime.head.estimate_frame", return_value=frame):
+        return rigger.prepare(mesh)
 
 
 def measure(
@@ -160,9 +152,9 @@ def measure(
     truth = on_open_jaw(source.deltas)
     for vertices, millimetres in heads.draw(source, identities):
         goal = Frame.from_anchors(source.anchors(vertices))
-        prepared = rigger.prepare((vertices, source.faces))
+        mesh = vertices, source.faces
         for result in results:
-            taken = prepared if result.frame == "estimated" else in_frame(prepared, goal)
-            result.frame_errors.append(frame_error(taken.head.frame, goal))
-            result.add(on_open_jaw(rigger.rig(taken).select(ARKIT_POSES).deltas), truth, millimetres)
+            prepared = rigger.prepare(mesh) if result.frame == "estimated" else prepare_in(rigger, goal, mesh)
+            result.frame_errors.append(frame_error(prepared.head.frame, goal))
+            result.add(on_open_jaw(rigger.rig(prepared).select(ARKIT_POSES).deltas), truth, millimetres)
     return results
