@@ -21,6 +21,7 @@ from raf_runtime.errors import (
     RafError,
 )
 from raf_sdk._mesh import Mesh
+from raf_sdk._report import Report
 from raf_sdk._rig import Rig
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ __all__ = [
     "OutputError",
     "PoseNameError",
     "RafError",
+    "Report",
     "Rig",
     "Rigger",
     "__version__",

@@ -1,4 +1,4 @@
-"""The ``raf`` command: a head in, a rig out; the shipped example; what is in a file."""
+"""The ``raf`` command: a head in, a rig out; is a rig right; the shipped example; what is in a file."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 EXAMPLE = "example_head.obj"
+EXIT_FLAWS = 1
 EXIT_ERROR = 2  # as argparse leaves on a wrong argument
 
 
@@ -33,18 +34,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0, or 2 after an error, which is one line on standard error.
+        The exit status: 0; 1 if ``raf check`` found something wrong; or 2 after an error, which is one line on
+        standard error.
     """
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        return options.run(options) or 0
     except raf_sdk.RafError as error:
         print(f"raf: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         print("raf: interrupted", file=sys.stderr)
         return EXIT_ERROR
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,6 +84,21 @@ def _parser() -> argparse.ArgumentParser:
         "--device", default="auto", help="auto (default), cpu, or the name of an accelerator, such as cuda"
     )
     rig.set_defaults(run=_rig)
+
+    check = commands.add_parser(
+        "check",
+        help="check a rig",
+        description="Check by geometry, shape by shape, that a rig of any tool does what its names say. "
+        "Exit status 1 if a check fails.",
+    )
+    check.add_argument(
+        "file",
+        metavar="FILE",
+        help="x.glb or x.gltf with morph targets; or what raf rig wrote: x.npz, a folder of OBJs",
+    )
+    check.add_argument("--json", metavar="PATH", help="also write the report as JSON")
+    check.add_argument("--preview", metavar="PNG", help="also draw a contact sheet, what failed in red")
+    check.set_defaults(run=_check)
 
     example = commands.add_parser(
         "example",
@@ -127,6 +143,22 @@ def _rig(options: argparse.Namespace) -> None:
         f"{written}: {len(rig.names)} shapes of {len(rig.vertices):,} vertices, "
         f"{time.perf_counter() - start:.1f} s on {rigger.device}"
     )
+
+
+def _check(options: argparse.Namespace) -> int:
+    rig = raf_sdk.Rig.load(options.file)
+    report = rig.check()
+    if options.json:
+        output = Path(options.json)
+        try:
+            with replacing(output) as file:
+                file.write(report.to_json().encode())
+        except OSError as error:
+            raise raf_sdk.OutputError(f"{output} cannot be written: {error.strerror or error}") from error
+    if options.preview:
+        rig.preview(options.preview, report)
+    print(report)
+    return 0 if report.passed else EXIT_FLAWS
 
 
 def _example(options: argparse.Namespace) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ _KEY_DIRECTION, _KEY = (-0.45, 0.55, 0.70), np.array([0.92, 0.86, 0.78])
 _FILL_DIRECTION, _FILL = (0.85, 0.10, 0.45), np.array([0.20, 0.23, 0.28])
 _SKY, _GROUND = np.array([0.30, 0.31, 0.33]), np.array([0.13, 0.11, 0.10])
 _INK = (40, 40, 44)
+_FLAW = (200, 16, 16)
 _GLOSS, _GLOSS_EXPONENT = 0.10, 24
 # Hollows: how far around a pixel they are looked for and how deep the dark ones are, in picture heights.
 _CAVITY_RADIUS, _CAVITY_DEPTH, _CAVITY_SHADE = 0.02, 0.05, 0.75
@@ -150,6 +152,7 @@ def contact_sheet(
     path: str | os.PathLike[str],
     *,
     rotation: NDArray[np.floating] | None = None,
+    flaws: Mapping[str, str] | None = None,
     columns: int = 9,
     tile: int = 180,
 ) -> None:
@@ -169,6 +172,8 @@ def contact_sheet(
         Where the PNG goes. It appears complete or not at all.
     rotation : (3, 3) float, optional
         Turns the mesh to Y up and +Z front; the mesh has that frame already when left out.
+    flaws : mapping of str to str, optional
+        Pose name -> what is wrong with it; such a tile has a red frame, and the words in it.
     columns : int
         Tiles in a row.
     tile : int
@@ -200,7 +205,13 @@ def contact_sheet(
         corner = (column * tile, row * (size[1] + label))
         sheet.paste(Image.fromarray(render(moved, faces, view, size, seams)), corner)
         middle = (corner[0] + tile / 2, corner[1] + size[1] + label / 2)
-        draw.text(middle, name, fill=_INK, font=font, anchor="mm")
+        flaw = (flaws or {}).get(name)
+        draw.text(middle, name, fill=_FLAW if flaw else _INK, font=font, anchor="mm")
+        if flaw:
+            end = (corner[0] + tile - 1, corner[1] + size[1] + label - 1)
+            draw.rectangle((corner, end), outline=_FLAW, width=2)
+            words = "\n".join(textwrap.wrap(flaw, max(8, tile // 7)))
+            draw.multiline_text((corner[0] + 5, corner[1] + 3), words, fill=_FLAW, font=font)
     _write_png(sheet, target)
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from raf_sdk._report import Report
+
 __all__ = ["Rig", "find_poses"]
 
 
@@ -136,13 +138,58 @@ class Rig:
 
         write_rig(self, path)
 
-    def preview(self, path: str | os.PathLike[str]) -> None:
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Rig:
+        """Read the ARKit shapes of a rig that any tool made.
+
+        Parameters
+        ----------
+        path
+            A ``.glb`` or ``.gltf`` file with morph targets (all meshes of the scene are one head, and targets of
+            one name one shape), or an ``.npz`` file or folder of OBJ files as :meth:`save` writes them.
+
+        Returns
+        -------
+        Rig
+            With names as in the file. They may be spelled ``eyeBlink_L`` or ``head.EyeBlinkLeft``; shapes that are
+            none of ARKit's are left out.
+
+        Raises
+        ------
+        MeshFileError
+            The file cannot be read, or has no such shape.
+        """
+        from raf_sdk.check import arkit_name
+        from raf_sdk.io import read_rig
+
+        return read_rig(path, arkit_name)
+
+    def check(self) -> Report:
+        """Check by geometry that every shape does what its name says, and nothing else.
+
+        Returns
+        -------
+        Report
+            One check for each question and shape, each with a figure, a bar and a verdict; ``print`` it.
+
+        Raises
+        ------
+        MeshError
+            The mesh is no surface.
+        """
+        from raf_sdk.check import check_rig
+
+        return check_rig(self)
+
+    def preview(self, path: str | os.PathLike[str], report: Report | None = None) -> None:
         """Write a contact sheet: the neutral and every pose, shaded, labelled and facing the viewer.
 
         Parameters
         ----------
         path
             A ``.png`` file; its folder must exist.
+        report
+            From :meth:`check`: shapes that failed get a red frame and the names of the checks.
 
         Raises
         ------
@@ -155,7 +202,15 @@ class Rig:
 
         surface = Surface.build(self.vertices, self.faces)
         upright = estimate_frame(surface.vertices, surface.faces).rotation
-        contact_sheet(self.vertices, self.faces, self.deltas, self.names, Path(path), rotation=upright)
+        flaws: dict[str, str] = {}
+        if report is not None:
+            from raf_sdk.check import arkit_name
+
+            found = report.flaws
+            flaws = {name: found[shape] for name in self.names if (shape := arkit_name(name) or "") in found}
+        contact_sheet(
+            self.vertices, self.faces, self.deltas, self.names, Path(path), rotation=upright, flaws=flaws
+        )
 
 
 def find_poses(names: Iterable[str], known: Sequence[str]) -> list[int]:

@@ -20,14 +20,25 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["read_gltf"]
+__all__ = ["GltfHead", "Placement", "gather", "read_gltf"]
 
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 _DRACO: Final = "KHR_draco_mesh_compression"
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the vertices of a primitive went: ``count`` of them from ``base`` on, carried by ``world``."""
+
+    mesh: int
+    primitive: int
+    base: int
+    count: int
+    world: NDArray[np.float64]
+
+
 @dataclass(slots=True)
-class _Head:
+class GltfHead:
     """What has been gathered so far."""
 
     vertices: list[NDArray[Any]] = field(default_factory=list)
@@ -35,9 +46,23 @@ class _Head:
     uvs: list[NDArray[np.float32]] = field(default_factory=list)
     uv_faces: list[NDArray[Any]] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
+    placements: list[Placement] = field(default_factory=list)
     vertex_count: int = 0
     face_count: int = 0
     uv_count: int = 0
+
+    def mesh(self, path: Path) -> Mesh:
+        """All of it as one mesh."""
+        faces = np.concatenate(self.faces).reshape(-1)
+        return Mesh(
+            np.concatenate(self.vertices),
+            faces,
+            np.full(len(faces) // 3, 3, np.int32),
+            np.concatenate(self.uvs) if self.uvs else None,
+            np.concatenate(self.uv_faces).reshape(-1) if self.uvs else None,
+            tuple(self.groups),
+            path,
+        )
 
 
 def read_gltf(data: bytes, path: Path) -> Mesh:
@@ -67,28 +92,18 @@ def read_gltf(data: bytes, path: Path) -> Mesh:
     MeshError
         As :class:`Mesh`.
     """
-    document = GltfDocument(data, path)
-    head = _Head()
+    return gather(GltfDocument(data, path)).mesh(path)
+
+
+def gather(document: GltfDocument) -> GltfHead:
+    """Collect the triangle meshes of the default scene, as :func:`read_gltf` describes."""
+    head = GltfHead()
     for node, world in _nodes(document):
         if "mesh" in node:
             _add_mesh(document, head, node, np.eye(4) if "skin" in node else world)
     if not head.vertices:
         raise MeshFileError("the scene has no triangle mesh; export the head as a mesh")
-    vertices = np.concatenate(head.vertices)
-    faces = np.concatenate(head.faces).reshape(-1)
-    sizes = np.full(len(faces) // 3, 3, np.int32)
-    groups = tuple(head.groups)
-    if not head.uvs:
-        return Mesh(vertices, faces, sizes, groups=groups, source=path)
-    return Mesh(
-        vertices,
-        faces,
-        sizes,
-        np.concatenate(head.uvs),
-        np.concatenate(head.uv_faces).reshape(-1),
-        groups,
-        path,
-    )
+    return head
 
 
 def _nodes(document: GltfDocument) -> Iterator[tuple[dict[str, Any], NDArray[np.float64]]]:
@@ -164,7 +179,7 @@ def _indices(owner: dict[str, Any], key: str, where: str) -> list[int]:
     return value
 
 
-def _add_mesh(document: GltfDocument, head: _Head, node: dict[str, Any], world: NDArray[np.float64]) -> None:
+def _add_mesh(document: GltfDocument, head: GltfHead, node: dict[str, Any], world: NDArray[np.float64]) -> None:
     index = integer(node, "mesh", "a node")
     mesh = document.item("meshes", index)
     primitives = mesh.get("primitives", [])
@@ -192,6 +207,7 @@ def _add_mesh(document: GltfDocument, head: _Head, node: dict[str, Any], world: 
             head.vertex_count += len(points)
             _check_total(head)
             head.vertices.append(_transformed(points, world))
+            head.placements.append(Placement(index, number, *bases[positions], world))
         base, count = bases[positions]
         faces = _triangles(document, primitive, mode, count, where)
         if np.linalg.det(world[:3, :3]) < 0:  # a mirroring turns triangles inside out: turn them back
@@ -204,7 +220,7 @@ def _add_mesh(document: GltfDocument, head: _Head, node: dict[str, Any], world: 
         head.uv_faces.append(_uv_faces(document, head, attributes, uv_bases, faces, where))
 
 
-def _check_total(head: _Head) -> None:
+def _check_total(head: GltfHead) -> None:
     """Nodes may repeat one mesh, so the file size does not bound the head."""
     if max(head.vertex_count, head.face_count, head.uv_count) > MAX_ELEMENTS:
         raise MeshFileError(f"the scene has more than {MAX_ELEMENTS:,} vertices or triangles; decimate it")
@@ -245,7 +261,7 @@ def _triangles(
 
 def _uv_faces(
     document: GltfDocument,
-    head: _Head,
+    head: GltfHead,
     attributes: dict[str, Any],
     bases: dict[int, tuple[int, int]],
     faces: NDArray[np.int64],
