@@ -21,6 +21,7 @@ from raf_runtime.errors import DeviceError, ModelError
 from raf_training.checkpoint import load_checkpoint, load_network, save_checkpoint, save_weights
 from raf_training.dataset import Sample, SampleFolder
 from raf_training.errors import DataError
+from raf_training.growth import grow
 from raf_training.losses.anchors import anchor_loss
 from raf_training.losses.displacement import displacement_loss, on_open_jaw
 from raf_training.network import CONFIGS, NetworkConfig, RigNetwork
@@ -44,7 +45,8 @@ class TrainPlan:
     train, val : folders of samples; held-out identities in ``val``.
     out : folder of checkpoint, weights and logs.
     leave_out : a family to learn nothing from; ``val`` may hold heads of it.
-    config : a name in :data:`raf_training.network.CONFIGS`; with ``init``, the weights' own configuration counts.
+    config : a name in :data:`raf_training.network.CONFIGS`.
+    init : weights to start from; they get the anchors that ``config`` has and they lack.
     steps : heads to learn from in all.
     rate : peak learning rate of AdamW.
     average : decay of the running mean of the weights, which is what is validated and saved.
@@ -89,7 +91,10 @@ def train(plan: TrainPlan) -> dict[str, float]:
     torch.manual_seed(plan.seed)
     device = _device(plan.device)
     heads, held_out = SampleFolder(plan.train, plan.leave_out), SampleFolder(plan.val)
-    network = load_network(plan.init)[0] if plan.init else RigNetwork(CONFIGS[plan.config])
+    network = RigNetwork(CONFIGS[plan.config])
+    if plan.init is not None:
+        given = load_network(plan.init)[0]
+        network = given if given.config == network.config else grow(given, network.config)
     if network.config.pose_blocks:
         raise DataError(
             f"raf-train trains networks that emit all poses at once; {plan.config} answers one at a time"
