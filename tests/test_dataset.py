@@ -122,9 +122,9 @@ def test_a_moved_sample_is_the_sample_of_the_moved_mesh() -> None:
     linear, place = solved[:3].T, solved[3]
     scale = np.cbrt(np.linalg.det(linear))
     np.testing.assert_allclose(linear @ linear.T, scale**2 * np.eye(3), atol=1e-5)
-    assert 0 < abs(scale - 1) < 0.2
-    assert 0 < np.linalg.norm(place) < 0.2
-    assert 0.1 < np.degrees(np.arccos((np.trace(linear / scale) - 1) / 2)) < 15
+    assert 0 < abs(scale - 1) < 0.3
+    assert 0 < np.linalg.norm(place) < 0.5
+    assert 0.1 < np.degrees(np.arccos((np.trace(linear / scale) - 1) / 2)) < 30
 
     np.testing.assert_allclose(moved.deltas, plain.deltas.numpy() @ linear.T, atol=1e-4)
     recomputed = tensors_of(vertices @ linear.T + place, faces)

@@ -23,6 +23,8 @@ __all__ = ["MIRRORED_POSES", "Sample", "SampleFolder", "mirror", "move"]
 
 # Standard deviations of the jitter: what is left of rotation (degrees), scale and place after the canonical frame.
 ROTATION, SCALE, PLACE = 2.5, 0.025, 0.03
+# On a share of the samples it is larger: frames of heads unlike any training head are further off.
+FAR_SHARE, FAR = 0.25, 2.5
 
 
 def _other_side(name: str) -> str:
@@ -171,10 +173,11 @@ def mirror(sample: Sample) -> Sample:
 
 def move(sample: Sample, rng: np.random.Generator) -> Sample:
     """Turn, scale and shift a head as much as the canonical frame may err."""
-    turn = Rotation.from_rotvec(np.radians(ROTATION) * rng.standard_normal(3)).as_matrix()
+    far = FAR if rng.random() < FAR_SHARE else 1.0
+    turn = Rotation.from_rotvec(np.radians(far * ROTATION) * rng.standard_normal(3)).as_matrix()
     rotation = torch.from_numpy(turn).float()
-    scale = float(np.exp(SCALE * rng.standard_normal()))
-    place = torch.from_numpy(PLACE * rng.standard_normal(3)).float()
+    scale = float(np.exp(far * SCALE * rng.standard_normal()))
+    place = torch.from_numpy(far * PLACE * rng.standard_normal(3)).float()
     s = sample.surface
     surface = SurfaceTensors(
         s.positions @ rotation.T * scale + place,

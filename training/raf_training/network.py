@@ -65,7 +65,7 @@ LANDMARKS = (
 )
 
 CONFIGS = {
-    "default": NetworkConfig(),
+    "default": NetworkConfig(anchors=48, marks=LANDMARKS),
     "paper": NetworkConfig(
         width=256,
         gradients=256,
