@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SIDES", "Eye", "find_eyes"]
+__all__ = ["PLACE", "SIDES", "Eye", "find_eyes", "round_parts"]
 
 SIDES: Final = {"Left": 1.0, "Right": -1.0}
 # The middle of the left eyeball of true rigs, canonical: within 0.1 of this on three families.
@@ -64,17 +64,22 @@ def find_eyes(points: NDArray[np.float64], component: NDArray[np.int64]) -> dict
         By the character's own side, ``"Left"`` and ``"Right"``; a side without a round part where its eye would be
         is missing.
     """
-    order = np.argsort(component, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(component[order])) + 1)
-    balls = [(part, *sphere) for part in parts if (sphere := _sphere(points[part])) is not None]
+    balls = round_parts(points, component)
     eyes: dict[str, Eye] = {}
     for side, sign in SIDES.items():
-        mine = [ball for ball in balls if np.linalg.norm(ball[1] - PLACE * (sign, 1, 1)) < REACH]
+        mine = [ball for ball in balls if np.linalg.norm(ball.centre - PLACE * (sign, 1, 1)) < REACH]
         if mine:
-            _, centre, radius = max(mine, key=lambda ball: ball[2])
-            shells = [part for part, middle, _ in mine if np.linalg.norm(middle - centre) < radius]
-            eyes[side] = Eye(np.concatenate(shells), centre, radius)
+            ball = max(mine, key=lambda ball: ball.radius)
+            shells = [shell.vertices for shell in mine if np.linalg.norm(shell.centre - ball.centre) < ball.radius]
+            eyes[side] = Eye(np.concatenate(shells), ball.centre, ball.radius)
     return eyes
+
+
+def round_parts(points: NDArray[np.float64], component: NDArray[np.int64]) -> list[Eye]:
+    """All parts of the size of an eyeball that lie on a sphere, wherever they are."""
+    order = np.argsort(component, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(component[order])) + 1)
+    return [Eye(part, *sphere) for part in parts if (sphere := _sphere(points[part])) is not None]
 
 
 def _sphere(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], float] | None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from raf_runtime.frame import Frame, estimate_frame
 from raf_runtime.surface import Surface, face_areas
 from raf_sdk.check._eyeballs import find_eyes
+from raf_sdk.check._frame import find_frame
 from raf_sdk.check._names import match_names
 from raf_sdk.check._view import FACE, Seen
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from raf_runtime.frame import Frame
     from raf_sdk._rig import Rig
 
 __all__ = ["MOUTH", "Head"]
@@ -68,7 +69,7 @@ class Head:
         surface = Surface.build(rig.vertices, rig.faces)
         self.rig = rig
         self.surface = surface
-        self.frame: Frame = estimate_frame(surface.vertices, surface.faces)
+        self.frame: Frame = find_frame(surface)
         self.points: NDArray[np.float64] = self.frame.to_canonical(surface.vertices)
         self.faces = surface.faces
         self.component = surface.component
