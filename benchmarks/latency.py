@@ -35,7 +35,6 @@ from raf_runtime.coarse import Coarse
 from raf_runtime.frame import estimate_frame
 from raf_runtime.head import LARGE, PreparedHead
 from raf_runtime.operators import Operators, laplacian_and_mass, tangent_gradient, vertex_normals
-from raf_runtime.rigid import round_parts
 from raf_runtime.session import Session
 from raf_runtime.spectral import spectral_basis
 from raf_runtime.surface import Surface
@@ -95,8 +94,8 @@ def rig_in_stages(watch: Stopwatch, session: Session, path: Path) -> raf_sdk.Rig
     with watch.stage("network"):
         displacements = session.run(operators)
     with watch.stage("finish"):
-        head = PreparedHead(surface, frame, operators, coarse, round_parts(points, component))
-        return raf_sdk.Rig(mesh, session.poses, head.finish(displacements))
+        head = PreparedHead.build(surface, frame, operators, coarse)
+        return raf_sdk.Rig(mesh, session.poses, head.finish(displacements, session.poses))
 
 
 def measure_warm(model: Path, path: Path, repeats: int) -> Times:

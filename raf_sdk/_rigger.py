@@ -103,4 +103,4 @@ class Rigger:
         """
         prepared = mesh if isinstance(mesh, Prepared) else self.prepare(mesh)
         displacements = self._session.run(prepared.head.operators)
-        return Rig(prepared.mesh, self.names, prepared.head.finish(displacements))
+        return Rig(prepared.mesh, self.names, prepared.head.finish(displacements, self.names))

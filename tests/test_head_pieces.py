@@ -1,4 +1,4 @@
-"""The stand-in for large surfaces, and eyeballs that move rigidly."""
+"""The stand-in for large surfaces, and rigid motions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from raf_runtime.coarse import Coarse
-from raf_runtime.rigid import move_rigidly, round_parts
+from raf_runtime.rigid import nearest_rigid
 from raf_runtime.surface import Surface
 
 
@@ -42,29 +42,19 @@ def test_touching_walls_stay_apart_in_the_coarse_surface() -> None:
     assert {float(side.min()) for side in sides} == {float(side.max()) for side in sides} == {0.0, 1.0}
 
 
-def test_eyeballs_are_found_and_turned_not_squashed() -> None:
-    face = trimesh.creation.icosphere(3, radius=3)
-    eye = trimesh.creation.icosphere(2, radius=0.3).apply_translation((0.8, 0, 3))
-    box = trimesh.creation.box((0.5, 0.5, 0.5)).subdivide().subdivide().apply_translation((0, -2, 3))
-    both = trimesh.util.concatenate([face, eye, box])
-    surface = Surface.build(both.vertices, both.faces)
-    parts = round_parts(surface.vertices, surface.component)
-    assert len(parts) == 1
-    (part,) = parts
-    assert len(part) == len(eye.vertices)
+def test_the_nearest_rigid_motion_takes_noise_away_and_keeps_shapes() -> None:
     rng = np.random.default_rng(0)
-    turn = Rotation.from_euler("y", 20, degrees=True).as_matrix()
-    centre = surface.vertices[part].mean(axis=0)
-    clean = (surface.vertices[part] - centre) @ turn.T + centre - surface.vertices[part] + [0.01, 0, 0]
-    noisy = np.zeros((2, len(surface.vertices), 3), np.float32)
-    noisy[0, part] = clean + 0.02 * rng.standard_normal(clean.shape)
-    noisy[1] = 0.5
-    before = noisy.copy()
-    move_rigidly(surface.vertices, noisy, parts)
-    assert np.abs(noisy[0, part] - clean).max() < 0.02
-    moved = surface.vertices[part] + noisy[0, part]
-    lengths = np.linalg.norm(moved - moved.mean(axis=0), axis=1)
-    assert np.allclose(lengths, np.linalg.norm(surface.vertices[part] - centre, axis=1), atol=1e-5)
-    assert np.allclose(noisy[1, part], 0.5, atol=1e-6)
-    others = np.setdiff1d(np.arange(len(surface.vertices)), part)
-    assert np.array_equal(noisy[:, others], before[:, others])
+    rest = rng.standard_normal((200, 3))
+    turn = Rotation.from_euler("xyz", [20, -5, 12], degrees=True).as_matrix()
+    centre = rest.mean(axis=0)
+    clean = (rest - centre) @ turn.T + centre - rest + [0.01, 0, 0]
+    noisy = np.stack([clean + 0.02 * rng.standard_normal(clean.shape), np.full_like(rest, 0.5), -2 * rest])
+    rigid = nearest_rigid(rest, noisy.astype(np.float32))
+    assert np.abs(rigid[0] - clean).max() < 0.02
+    assert np.allclose(rigid[1], 0.5, atol=1e-6)
+    # Even where a reflection would be nearer, shapes and handedness are kept.
+    for displacement in rigid:
+        moved = rest + displacement
+        edges, moved_edges = rest[1:4] - rest[0], moved[1:4] - moved[0]
+        assert np.allclose(edges @ edges.T, moved_edges @ moved_edges.T, atol=1e-6)
+        assert np.linalg.det(edges) * np.linalg.det(moved_edges) > 0

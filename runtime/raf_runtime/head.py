@@ -5,6 +5,7 @@ Axis legend: V input vertices, S surface vertices, T triangles, P poses, K eigen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from raf_runtime.coarse import Coarse
 from raf_runtime.frame import HEAD_CENTRE, Frame, estimate_frame
 from raf_runtime.operators import Operators
-from raf_runtime.rigid import move_rigidly, round_parts
+from raf_runtime.parts import Parts
 from raf_runtime.surface import Surface, face_area_vectors
+from raf_runtime.symmetry import Mirror
 
 __all__ = ["PreparedHead", "prepare_head"]
 
@@ -36,35 +38,55 @@ class PreparedHead:
         Inputs of the network, canonical; of ``coarse`` where there is one.
     coarse : Coarse or None
         The stand-in of a large surface.
-    eyeballs : list of (n,) int64
-        Vertices, among those of ``operators``, of the parts that move rigidly.
+    parts : Parts
+        Eyeballs, teeth and the like, among the vertices of ``surface``.
+    mirror : Mirror or None
+        The symmetry of ``surface``, where it has one; not looked for behind a stand-in.
     """
 
     surface: Surface
     frame: Frame
     operators: Operators
     coarse: Coarse | None
-    eyeballs: list[NDArray[np.int64]]
+    parts: Parts
+    mirror: Mirror | None
 
-    def finish(self, displacements: NDArray[np.float32]) -> NDArray[np.float32]:
+    @classmethod
+    def build(
+        cls, surface: Surface, frame: Frame, operators: Operators, coarse: Coarse | None = None
+    ) -> PreparedHead:
+        """Find the parts and the symmetry of a head whose frame and operators are known."""
+        points = frame.to_canonical(surface.vertices)
+        parts = Parts.find(points, surface.faces, surface.component)
+        mirror = None
+        if coarse is None:
+            mirror = Mirror.find(points, operators.normals, surface.component, parts.skin)
+        return cls(surface, frame, operators, coarse, parts, mirror)
+
+    def finish(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> NDArray[np.float32]:
         """Carry the network's output to the input mesh.
 
         Parameters
         ----------
         displacements : (P, S, 3) float32
             In canonical units, of the vertices of ``operators``.
+        poses : sequence of str
+            Names of the P poses.
 
         Returns
         -------
         (P, V, 3) float32
             In the unit and frame of the input; zero for vertices that no triangle uses.
         """
-        moved = displacements.copy()
-        move_rigidly(self.operators.positions.astype(np.float64), moved, self.eyeballs)
+        moved = displacements.copy() if self.coarse is None else self.coarse.to_fine(displacements)
+        # Before the two sides are averaged: the network may know the turn of one eye only.
+        self.parts.turn_eyes(moved, poses)
+        if self.mirror is not None:
+            self.mirror.average(moved, poses)
+        self.parts.settle(moved, poses)
         to_input = (self.frame.rotation * self.frame.unit).astype(np.float32)
-        moved = (moved.reshape(-1, 3) @ to_input).reshape(moved.shape)
-        if self.coarse is not None:
-            moved = self.coarse.to_fine(moved)
+        for pose in moved:
+            pose[:] = pose @ to_input
         return self.surface.to_input(moved)
 
 
@@ -93,7 +115,7 @@ def prepare_head(vertices: ArrayLike, faces: ArrayLike, eigenpairs: int) -> Prep
         coarse = Coarse.build(points, triangles, component, LARGE // 2)
         points, triangles, component = coarse.vertices, coarse.faces, coarse.component
     operators = Operators.build(points, triangles, component, eigenpairs)
-    return PreparedHead(surface, frame, operators, coarse, round_parts(points, component))
+    return PreparedHead.build(surface, frame, operators, coarse)
 
 
 def _facing_out(points: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.int64]:

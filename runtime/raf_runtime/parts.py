@@ -1,0 +1,110 @@
+"""What a head is made of besides its skin, and how each kind of part moves.
+
+Exactly, not nearly: eyeballs turn, teeth follow the jaw or stay, hats and hair stay, and the two sides of a card
+go together, whatever the network says of their single vertices.
+
+Axis legend: S surface vertices, T triangles, P poses, n vertices of one part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raf_runtime.eyes import Eye, find_eyes, turn_eyes
+from raf_runtime.rigid import Doubles
+from raf_runtime.still import Loose
+from raf_runtime.surface import face_areas
+from raf_runtime.teeth import behind_the_mouth, move_teeth
+from raf_runtime.twins import find_twins, join_twins
+
+__all__ = ["Parts"]
+
+# Corners of a box around the features of the face, canonical: the part with most area in it is the skin, however
+# large a helmet is.
+FEATURES: Final = np.array([[-1.3, -1.7, -0.6], [1.3, 1.2, 1.0]])
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of one head.
+
+    Attributes
+    ----------
+    points : (S, 3) float64
+        Canonical positions.
+    skin : int
+        The component that is the face.
+    eyes : list of Eye
+    mouth : list of (n,) int64
+        Parts behind the lips: teeth, gums, tongue.
+    loose : Loose
+        Parts that may stay.
+    twins : (2, n) int64
+        Vertices of coincident parts, each with its counterpart.
+    """
+
+    points: Doubles
+    skin: int
+    eyes: list[Eye]
+    mouth: list[NDArray[np.int64]]
+    loose: Loose
+    twins: NDArray[np.int64]
+
+    @classmethod
+    def find(cls, points: Doubles, faces: NDArray[np.int64], component: NDArray[np.int64]) -> Parts:
+        """Sort the connected parts of a canonical surface.
+
+        Parameters
+        ----------
+        points : (S, 3) float64
+            Canonical positions.
+        faces : (T, 3) int64
+            Triangles.
+        component : (S,) int64
+            Connected component of every vertex, numbered by falling area.
+        """
+        skin = _skin(points, faces, component)
+        order = np.argsort(component, kind="stable")
+        parts = np.split(order, np.flatnonzero(np.diff(component[order])) + 1)
+        others = [part for number, part in enumerate(parts) if number != skin]
+        eyes = find_eyes(points, others)
+        free = np.ones(len(points), dtype=bool)
+        for eye in eyes:
+            free[eye.vertices] = False
+        mouth = behind_the_mouth(points, parts[skin], [part for part in others if free[part[0]]])
+        for part in mouth:
+            free[part] = False
+        loose = Loose.find(points, component, skin, ~free)
+        return cls(points, skin, eyes, mouth, loose, find_twins(points, others))
+
+    def turn_eyes(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> None:
+        """Turn or keep the eyes (P, S, 3), in place (see :func:`raf_runtime.eyes.turn_eyes`)."""
+        turn_eyes(self.points, displacements, poses, self.eyes)
+
+    def settle(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> None:
+        """Give every other part the motion of its kind.
+
+        Parameters
+        ----------
+        displacements : (P, S, 3) float32
+            Changed in place.
+        poses : sequence of str
+            Names of the P poses.
+        """
+        join_twins(displacements, self.twins)
+        move_teeth(self.points, displacements, poses, self.mouth)
+        self.loose.keep_still(displacements)
+
+
+def _skin(points: Doubles, faces: NDArray[np.int64], component: NDArray[np.int64]) -> int:
+    """The component with most area among the features of the face; the largest one if there is none."""
+    middle = points[faces].mean(axis=1)
+    inside = ((middle > FEATURES[0]) & (middle < FEATURES[1])).all(axis=1)
+    if not inside.any():
+        return 0
+    return int(np.bincount(component[faces[inside, 0]], weights=face_areas(points, faces[inside])).argmax())

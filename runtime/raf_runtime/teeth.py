@@ -1,0 +1,116 @@
+"""Teeth and gums: found behind the skin of the mouth, the upper ones kept still, the lower ones moved as one jaw.
+
+Axis legend: S surface vertices, P poses, n vertices of one part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from raf_runtime.rigid import Doubles, nearest_rigid
+
+__all__ = ["behind_the_mouth", "move_teeth"]
+
+# Corners of a box around the inside of the mouth, canonical: with room for the error of the frame.
+MOUTH: Final = np.array([[-1.3, -2.1, -2.5], [1.3, -0.2, 0.45]])
+# Around the box, so that the skin before its rim is seen; behind this the skin is not that of the lips and chin.
+MARGIN, FRONT = 0.3, -1.2
+# Share of a part that the skin hides from the front: 0.95 and more of teeth and tongues, 0.3 of a beard.
+HIDDEN: Final = 0.7
+SAMPLES, NEIGHBOURS, GAP = 24, 4, 0.02
+FEWEST: Final = 8
+# A part that sticks out with the tongue is one (0.4 and more on average, teeth 0.01): it stays soft.
+TONGUE: Final = 0.1
+# Under jawOpen upper teeth move less than this, almost everywhere. What is still in part holds both rows, or gums.
+STILL, ALMOST_ALL = 0.05, 0.9
+# Lower teeth are moved almost rigidly: distance from that over motion, at most 0.04 on ICT-FaceKit and MakeHuman.
+BENT: Final = 0.1
+# A jaw that the network moves less than this does not move: 0.4 mm on an adult.
+LEAST: Final = 0.01
+
+
+def behind_the_mouth(
+    points: Doubles, skin: NDArray[np.int64], parts: Sequence[NDArray[np.int64]]
+) -> list[NDArray[np.int64]]:
+    """Parts that the skin of mouth and chin hides from the front: teeth, gums, tongues.
+
+    Parameters
+    ----------
+    points : (S, 3) float64
+        Canonical positions.
+    skin : (n,) int64
+        Vertices of the skin.
+    parts : sequence of (n,) int64
+        Vertices of each part that may be one.
+    """
+    inside = [
+        part
+        for part in parts
+        if len(part) >= FEWEST and (points[part] > MOUTH[0]).all() and (points[part] < MOUTH[1]).all()
+    ]
+    low, high = MOUTH[0] - MARGIN, MOUTH[1] + MARGIN
+    face = points[skin]
+    face = face[(face > low).all(axis=1) & (face < high).all(axis=1) & (face[:, 2] > FRONT)]
+    if not inside or len(face) < NEIGHBOURS:
+        return []
+    tree = KDTree(face[:, :2])
+
+    def hidden(part: NDArray[np.int64]) -> bool:
+        sample = points[part[:: max(1, len(part) // SAMPLES)]]
+        front = face[tree.query(sample[:, :2], NEIGHBOURS)[1], 2].max(axis=1)
+        return bool((front > sample[:, 2] + GAP).mean() > HIDDEN)
+
+    return [part for part in inside if hidden(part)]
+
+
+def move_teeth(
+    points: Doubles,
+    displacements: NDArray[np.float32],
+    poses: Sequence[str],
+    parts: Sequence[NDArray[np.int64]],
+) -> None:
+    """Keep upper teeth where they are and move all lower teeth by the rigid motion nearest to what is predicted.
+
+    Which is which the network says: lower teeth follow its jawOpen. Parts that do neither, such as a tongue, gums
+    in one piece, or both rows in one, stay as they are.
+
+    Parameters
+    ----------
+    points : (S, 3) float64
+        Canonical positions.
+    displacements : (P, S, 3) float32
+        Changed in place.
+    poses : sequence of str
+        Names of the P poses; nothing is done without jawOpen.
+    parts
+        From :func:`behind_the_mouth`.
+    """
+    if "jawOpen" not in poses:
+        return
+    jaw = displacements[poses.index("jawOpen")]
+    lower: list[NDArray[np.int64]] = []
+    for part in parts:
+        if "tongueOut" in poses and _size(displacements[poses.index("tongueOut"), part]).mean() > TONGUE:
+            continue
+        motion = _size(jaw[part])
+        still = (motion < STILL).mean()
+        if still > ALMOST_ALL:
+            displacements[:, part] = 0
+        elif still < 1 - ALMOST_ALL:
+            bent = _size(nearest_rigid(points[part], jaw[None, part])[0] - jaw[part])
+            if bent.mean() < BENT * motion.mean():
+                lower.append(part)
+    if lower:
+        together = np.concatenate(lower)
+        rigid = nearest_rigid(points[together], displacements[:, together])
+        rigid[np.linalg.norm(rigid, axis=2).max(axis=1) < LEAST] = 0
+        displacements[:, together] = rigid
+
+
+def _size(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.linalg.norm(vectors, axis=-1)
