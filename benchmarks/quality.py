@@ -2,7 +2,7 @@
 
     python benchmarks/quality.py --data DATA_DIR --out DIR [--model ONNX] [--identities 100] [--true-frame]
     python benchmarks/quality.py --data DATA_DIR --out DIR --leave-out FAMILY
-        [--model ONNX | --weights WEIGHTS | --train] [--identities 10] [--true-frame]
+        [--model ONNX | --weights WEIGHTS | --train] [--classical] [--identities 10] [--true-frame]
 
 Raw vertices go in and displacements come out of the whole ``Rigger``, on the original meshes. Error is
 measured over the vertices that move more than 0.01 mm in the truth, in mm of a head that is 240 mm tall: MAE
@@ -16,7 +16,7 @@ mouth tell on ICT's mean head). The box that holds the whole mesh, neck and all,
 every figure smaller.
 
 With ``--leave-out`` the rigs are of a family that the model has not seen (see ``_leave_out.py``), beside rigs that
-do not move.
+do not move and, with ``--classical``, those of registration and deformation transfer (see ``_classical.py``).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from _classical import Classical
 from _leave_out import (
     Training,
     exported,
@@ -104,6 +105,9 @@ def leave_out(options: argparse.Namespace) -> None:
         model = exported(weights, options.out)
     measured = measure_left_out(model, family, identities, data, options.true_frame) if model else []
     measured += measure_method(still, "zero motion", family, identities, data)
+    if options.classical:
+        classical = Classical.for_family(data, family)
+        measured += measure_method(classical, "NRICP + deformation transfer", family, identities, data)
     figures = print_left_out(family, measured)
     write_json(
         options.out / f"left_out_{family}.json",
@@ -156,6 +160,7 @@ def main() -> None:
     parser.add_argument("--true-frame", action="store_true", help="also as if the canonical frame were known")
     left = parser.add_argument_group("a family that the model has not seen")
     left.add_argument("--leave-out", metavar="FAMILY", help="ict, makehuman, vitruvian, ...")
+    left.add_argument("--classical", action="store_true", help="also registration and deformation transfer")
     left.add_argument("--weights", type=Path, help="measure weights of raf-train instead of --model")
     left.add_argument("--train", action="store_true", help="train without the family first, in --out")
     left.add_argument("--steps", type=int, default=18_000, help="of --train (18000)")
