@@ -10,7 +10,15 @@ from torch import Tensor
 
 from raf_runtime.contract import ARKIT_POSES
 from raf_training.losses.anchors import anchor_loss
-from raf_training.losses.displacement import POWER, SMOOTH, STILL, displacement_loss, on_open_jaw
+from raf_training.losses.displacement import (
+    POWER,
+    SMOOTH,
+    SQUARED,
+    STILL,
+    STILL_SQUARED,
+    displacement_loss,
+    on_open_jaw,
+)
 from raf_training.network import SurfaceTensors
 
 P, V = len(ARKIT_POSES), 5
@@ -29,13 +37,16 @@ def naive_loss(predicted: Tensor, target: Tensor, mask: list[bool]) -> float:
     losses: list[float] = []
     for pose in range(P):
         if mask[pose]:
-            distance = motion = 0.0
+            distance = motion = squares = energy = 0.0
             for vertex in range(V):
                 true = [at(target, pose, vertex, axis) for axis in range(3)]
                 error = [at(predicted, pose, vertex, axis) - true[axis] for axis in range(3)]
                 distance += math.sqrt(sum(x * x for x in error) + SMOOTH**2) / V
                 motion += math.sqrt(sum(x * x for x in true)) / V
-            losses.append(distance / (motion + STILL) ** POWER)
+                squares += sum(x * x for x in error) / V
+                energy += sum(x * x for x in true) / V
+            relative = squares / (energy + STILL_SQUARED)
+            losses.append(distance / (motion + STILL) ** POWER + SQUARED * relative)
     return sum(losses) / len(losses)
 
 
