@@ -20,7 +20,6 @@ squared second term has no such resting place, and fades as the error falls.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from raf_runtime.contract import ARKIT_POSES
