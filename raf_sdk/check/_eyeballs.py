@@ -70,7 +70,9 @@ def find_eyes(points: NDArray[np.float64], component: NDArray[np.int64]) -> dict
         mine = [ball for ball in balls if np.linalg.norm(ball.centre - PLACE * (sign, 1, 1)) < REACH]
         if mine:
             ball = max(mine, key=lambda ball: ball.radius)
-            shells = [shell.vertices for shell in mine if np.linalg.norm(shell.centre - ball.centre) < ball.radius]
+            shells = [
+                shell.vertices for shell in mine if np.linalg.norm(shell.centre - ball.centre) < ball.radius
+            ]
             eyes[side] = Eye(np.concatenate(shells), ball.centre, ball.radius)
     return eyes
 
