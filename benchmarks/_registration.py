@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import trimesh
+from _transfer import solver
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
 from raf_runtime.operators import laplacian_and_mass, vertex_normals
@@ -104,5 +104,5 @@ def register(vertices: Doubles, faces: Ints, target: Samples, landmarks: Ints, p
             weight = mass * trusted
             system = sparse.csc_array(stiffness * bending + sparse.diags_array(weight + pinned + 1e-9))
             wanted = weight[:, None] * (foot - vertices) + pinned[:, None] * (goal - vertices)
-            current = vertices + splu(system).solve(wanted)
+            current = vertices + solver(system)(wanted)
     return current

@@ -9,7 +9,7 @@ Axis legend: V vertices and T triangles of a mesh, N pairs of triangles, P shape
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from scipy.sparse.linalg import splu
 
 from raf_runtime.surface import face_area_vectors
 
-__all__ = ["deformation_gradients", "transfer"]
+__all__ = ["deformation_gradients", "solver", "transfer"]
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -82,7 +82,7 @@ def transfer(
     to_vertices = sparse.csr_array(corners, (len(vertices), len(faces)))
     share = to_vertices.sum(axis=1)
     unused = 1e-9 * share.mean() * (share == 0)
-    solver = splu(sparse.csc_array(weighted @ gradient + sparse.diags_array(PULL * share + unused)))
+    solve = solver(sparse.csc_array(weighted @ gradient + sparse.diags_array(PULL * share + unused)))
     ours, theirs = pairs
     mean = sparse.csr_array((np.ones(len(ours)), (ours, theirs)), (len(faces), len(gradients[0])))
     mean = sparse.diags_array(1 / np.maximum(np.bincount(ours, minlength=len(faces)), 1)) @ mean
@@ -90,8 +90,14 @@ def transfer(
     for pose, (changes, motion) in enumerate(zip(gradients, motions, strict=True)):
         # A gradient's rows are axes of space and its columns components: the transpose of a Jacobian.
         wanted = (mean @ changes.reshape(-1, 9)).reshape(-1, 3, 3).transpose(0, 2, 1).reshape(-1, 3)
-        moved[pose] = solver.solve(weighted @ wanted + PULL * (to_vertices @ (mean @ motion)))
+        moved[pose] = solve(weighted @ wanted + PULL * (to_vertices @ (mean @ motion)))
     return moved
+
+
+def solver(matrix: sparse.csc_array) -> Callable[[Doubles], Doubles]:
+    """Factor a symmetric positive definite matrix, once for all right-hand sides."""
+    symmetric = {"SymmetricMode": True}
+    return splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=symmetric).solve
 
 
 def _frames(vertices: Doubles, faces: Ints) -> Doubles:
