@@ -23,6 +23,9 @@ FACE: Final = np.array([[-1.5, -2.0, -1.0], [1.5, 1.3, 1.2]])
 STILL: Final = 0.05
 # A part stays if this share of its vertices is still, for it cannot stretch. Beards lie on skin that moves.
 MOST: Final = 0.5
+# A part within the face stays as well if this share of it is nearer to what stays than to the skin: a lens hangs in
+# its frame (0.5 of a pair of lenses among Rocketbox heads, 0.05 and less of lashes under glasses and fringes).
+HANGING: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +90,16 @@ class Loose:
         if len(self.vertices) == 0:
             return
         own, skin = (_furthest(displacements, vertices) for vertices in (self.vertices, self.beneath))
-        stays = ~self.within & self._mostly(np.minimum(own, skin) < STILL)
+        stays = ~self.within & (self._share(np.minimum(own, skin) < STILL) > MOST)
         if not stays.any():
             return
-        # A lens hangs in its frame, not on the skin behind it.
-        on_still = KDTree(self.points[stays[self.part]]).query(self.points)[0] < self.gap
-        stays |= self.within & self._mostly(on_still)
+        nearer = KDTree(self.points[stays[self.part]]).query(self.points)[0] < self.gap
+        stays |= self.within & (self._share(nearer) > HANGING)
         displacements[:, self.vertices[stays[self.part]]] = 0
 
-    def _mostly(self, vertices: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Whether it holds for most of each part's vertices: (N,) to (C,)."""
-        return np.bincount(self.part, weights=vertices) > MOST * np.bincount(self.part)
+    def _share(self, vertices: NDArray[np.bool_]) -> Doubles:
+        """Of how many of each part's vertices it holds: (N,) to (C,)."""
+        return np.bincount(self.part, weights=vertices) / np.bincount(self.part)
 
 
 def _furthest(displacements: NDArray[np.float32], vertices: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -1,0 +1,117 @@
+"""The same head in another pose, unit or crop moves the same.
+
+The aim is a difference of at most 0.05 of the motion. A bound above it says what was measured.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+import raf_sdk
+from raf_runtime.frame import AXIS_ROTATIONS
+from raf_sdk.io import read_mesh
+from raf_training.data.sources import load_sources
+
+EXAMPLE = Path(raf_sdk.__file__).parent / "data" / "example_head.obj"
+SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+AIM = 0.05
+DEGREES = 15
+
+Doubles = NDArray[np.float64]
+Head = tuple[Doubles, NDArray[np.int64]]
+
+
+@pytest.fixture(scope="module")
+def rigger() -> raf_sdk.Rigger:
+    return raf_sdk.Rigger(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def example() -> Head:
+    mesh = read_mesh(EXAMPLE)
+    return mesh.vertices.astype(np.float64), mesh.faces.astype(np.int64)
+
+
+@pytest.fixture(scope="module")
+def moved(rigger: raf_sdk.Rigger, example: Head) -> Doubles:
+    return rigger.rig(example).deltas.astype(np.float64)
+
+
+@pytest.fixture(scope="module")
+def ict() -> Head:
+    source = load_sources(SHARED_DATA, ["ict"])["ict"]
+    faces = source.faces.astype(np.int64)
+    vertices = source.identity(np.random.default_rng([20261122, 2, 0])).astype(np.float64)
+    return vertices, np.concatenate([faces[:, :3], faces[faces[:, 3] >= 0][:, [0, 2, 3]]])
+
+
+@pytest.fixture(scope="module")
+def ict_moved(rigger: raf_sdk.Rigger, ict: Head) -> Doubles:
+    return rigger.rig(ict).deltas.astype(np.float64)
+
+
+def difference(found: NDArray[np.floating], expected: Doubles) -> float:
+    """Mean distance of displacements over mean motion, all poses together."""
+    return float(np.linalg.norm(found - expected, axis=2).mean() / np.linalg.norm(expected, axis=2).mean())
+
+
+def turned(rigger: raf_sdk.Rigger, head: Head, rotation: Doubles) -> Doubles:
+    """Displacements of the turned head, turned back."""
+    return rigger.rig((head[0] @ rotation.T, head[1])).deltas @ rotation
+
+
+def without_shoulders(head: Head, share: float = 0.18) -> tuple[Head, NDArray[np.int64]]:
+    """The head without the lowest part of its height, and which vertices are left."""
+    vertices, faces = head
+    low = vertices[:, 1].min() + share * np.ptp(vertices[:, 1])
+    kept = faces[(vertices[faces, 1] > low).all(axis=1)]
+    used, corners = np.unique(kept, return_inverse=True)
+    return (vertices[used], corners.reshape(-1, 3)), used
+
+
+def test_axes_do_not_matter(rigger: raf_sdk.Rigger, example: Head, moved: Doubles) -> None:
+    for rotation in AXIS_ROTATIONS[1:]:
+        assert difference(turned(rigger, example, rotation), moved) < 0.01
+
+
+@pytest.mark.parametrize("scale", [0.001, 1000.0])
+def test_units_do_not_matter(rigger: raf_sdk.Rigger, example: Head, moved: Doubles, scale: float) -> None:
+    assert difference(rigger.rig((example[0] * scale, example[1])).deltas / scale, moved) < 0.01
+
+
+@pytest.mark.parametrize("axis", "xyz")
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_head_may_be_turned(
+    rigger: raf_sdk.Rigger, example: Head, moved: Doubles, axis: str, sign: int
+) -> None:
+    rotation = Rotation.from_euler(axis, sign * DEGREES, degrees=True).as_matrix()
+    # 0.049 at most was measured, 0.012 to 0.030 of the five others.
+    assert difference(turned(rigger, example, rotation), moved) < 0.06
+
+
+def test_shoulders_hardly_matter(rigger: raf_sdk.Rigger, example: Head, moved: Doubles) -> None:
+    head, used = without_shoulders(example)
+    # 0.136 measured. The frame is not why: with the frame of the whole head it is 0.086.
+    assert difference(rigger.rig(head).deltas.astype(np.float64), moved[:, used]) < 0.2
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("axis", "xyz")
+def test_a_scanned_head_may_be_turned(
+    rigger: raf_sdk.Rigger, ict: Head, ict_moved: Doubles, axis: str
+) -> None:
+    rotation = Rotation.from_euler(axis, DEGREES, degrees=True).as_matrix()
+    assert difference(turned(rigger, ict, rotation), ict_moved) < AIM
+
+
+@pytest.mark.shared_data
+def test_shoulders_of_a_scanned_head_do_not_matter(
+    rigger: raf_sdk.Rigger, ict: Head, ict_moved: Doubles
+) -> None:
+    head, used = without_shoulders(ict)
+    assert difference(rigger.rig(head).deltas.astype(np.float64), ict_moved[:, used]) < AIM
