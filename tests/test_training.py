@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -153,6 +154,17 @@ def test_starts_from_given_weights(plan: TrainPlan) -> None:
     on = replace(plan, out=plan.out.with_name("on"), steps=2, rate=0.0)
     train(replace(on, init=plan.out / "weights.safetensors"))
     assert all(torch.equal(weights_of(on)[name], value) for name, value in weights_of(plan).items())
+
+
+def test_weights_say_what_those_they_began_with_had_seen(plan: TrainPlan, tmp_path: Path) -> None:
+    train(plan)
+    other = tmp_path / "other"
+    shutil.copytree(plan.train, other)
+    (other / "manifest.json").write_text(json.dumps({"attribution": {"egg": "Other eggs (MIT)"}}))
+    on = replace(plan, train=other, out=tmp_path / "on", init=plan.out / "weights.safetensors")
+    train(on)
+    about = load_network(on.out / "weights.safetensors")[1]
+    assert about["attribution"].splitlines() == ["Eggs by nobody (CC0)", "Other eggs (MIT)"]
 
 
 def test_the_rate_falls_only_at_the_end() -> None:

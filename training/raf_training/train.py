@@ -92,8 +92,11 @@ def train(plan: TrainPlan) -> dict[str, float]:
     device = _device(plan.device)
     heads, held_out = SampleFolder(plan.train, plan.leave_out), SampleFolder(plan.val)
     network = RigNetwork(CONFIGS[plan.config])
+    attribution = list(heads.attribution.values())
     if plan.init is not None:
-        given = load_network(plan.init)[0]
+        given, about = load_network(plan.init)
+        # What the initial weights have learned from stays in those that follow.
+        attribution = [*dict.fromkeys(about.get("attribution", "").splitlines() + attribution)]
         network = given if given.config == network.config else grow(given, network.config)
     if network.config.pose_blocks:
         raise DataError(
@@ -158,7 +161,7 @@ def train(plan: TrainPlan) -> dict[str, float]:
                     plan.out / "weights.safetensors",
                     average,
                     network.config,
-                    _about(plan, heads, done, commit),
+                    _about(plan, attribution, len(heads), done, commit),
                 )
     return report
 
@@ -184,13 +187,13 @@ def _commit() -> str:
     return found.stdout.strip() or "unknown"
 
 
-def _about(plan: TrainPlan, heads: SampleFolder, steps: int, commit: str) -> dict[str, str]:
+def _about(plan: TrainPlan, attribution: list[str], samples: int, steps: int, commit: str) -> dict[str, str]:
     # Of folders only the names: the rest is nobody's business but the machine's.
     described = {key: value.name if isinstance(value, Path) else value for key, value in asdict(plan).items()}
     return {
         "commit": commit,
-        "attribution": "\n".join(heads.attribution.values()),
-        "training": json.dumps({**described, "steps_done": steps, "samples": len(heads)}),
+        "attribution": "\n".join(attribution),
+        "training": json.dumps({**described, "steps_done": steps, "samples": samples}),
     }
 
 
