@@ -12,7 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_public_surface_is_exactly_this() -> None:
-    assert sorted(raf_sdk.__all__) == sorted(["Mesh", "Report", "Rig", "Rigger", "__version__", *errors.__all__])
+    assert sorted(raf_sdk.__all__) == sorted(
+        ["Mesh", "Report", "Rig", "Rigger", "__version__", *errors.__all__]
+    )
     assert dir(raf_sdk) == sorted(raf_sdk.__all__)
 
 

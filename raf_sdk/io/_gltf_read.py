@@ -179,7 +179,9 @@ def _indices(owner: dict[str, Any], key: str, where: str) -> list[int]:
     return value
 
 
-def _add_mesh(document: GltfDocument, head: GltfHead, node: dict[str, Any], world: NDArray[np.float64]) -> None:
+def _add_mesh(
+    document: GltfDocument, head: GltfHead, node: dict[str, Any], world: NDArray[np.float64]
+) -> None:
     index = integer(node, "mesh", "a node")
     mesh = document.item("meshes", index)
     primitives = mesh.get("primitives", [])

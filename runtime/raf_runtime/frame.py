@@ -4,16 +4,18 @@ Canonical coordinates are Y up, +Z out of the face, the character's left at +X. 
 rest: the origin is the centroid of left eye, right eye and mouth, the unit their RMS distance from it (about
 4 cm on an adult).
 
-Two small networks find the frame from samples of the surface. The first sees a point cloud of it all in each
-of the 24 axis rotations and says in which of them it looks upright, and where the face then is. The second
-sees a map of depth and normals of the face, drawn where the estimate so far places it, and corrects that.
-Neither depends on triangulation, vertex order or winding.
+Three small networks find the frame from maps of depth and normals, drawn from samples of the surface. The first
+sees all of it in each of the 24 axis rotations, and says in which of them it looks upright, and where the face
+then is. The second sees the face alone, where the best few guesses place it: it says which of them shows a face,
+and corrects that one. The third looks closer, and settles it. None depends on triangulation, vertex order or
+winding.
 
 Axis legend: S surface vertices, T triangles, N samples, B clouds at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
@@ -23,27 +25,43 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from raf_runtime.frame_networks import EXTENT, FrameNetworks, MapNetwork, PointNetwork, front_map
+from raf_runtime.frame_networks import EXTENT, FrameNetworks, MapNetwork, front_map
 from raf_runtime.surface import face_area_vectors
 
-__all__ = ["AXIS_ROTATIONS", "HEAD_CENTRE", "Frame", "estimate_frame"]
+__all__ = ["AXIS_ROTATIONS", "COARSE_RADIUS", "HEAD_CENTRE", "Frame", "estimate_frame"]
 
 Doubles = NDArray[np.float64]
 
 # Normals are turned away from the middle of the head, so that winding does not matter.
 HEAD_CENTRE: Final = (0.0, 0.0, -2.0)
-COARSE_SAMPLES: Final = 512
-# Maps are drawn as densely as in training, in samples per square unit: a denser one has fewer gaps and looks
-# larger. Several such maps, each of its own samples, are looked at, and the answers averaged.
-DENSITY: Final = 20.0
-FINE_SAMPLES: Final = (512, 4096)
-MAPS: Final = 4
-REFINEMENTS: Final = 3
-# With fewer samples than this on the map there is no face to see: the estimate stays as it is.
-FEWEST_SAMPLES: Final = 32
+# Maps of the whole are drawn at a scale that makes this the RMS distance of its samples from their mean.
+COARSE_RADIUS: Final = 1.5
+COARSE_SAMPLES: Final = 2048
+CANDIDATES: Final = 3
+# The samples of a face reach a little beyond the map, which moves with the estimate.
+MARGIN: Final = 1.1
+FEWEST_SAMPLES, MOST_SAMPLES = 512, 12288
+# With fewer samples than this on the maps there is no face to see: the estimate stays as it is.
+FEWEST_SEEN: Final = 32
 # In a mirrored map the anchors (left eye, right eye, mouth) have their eyes exchanged.
 _MIRROR: Final = np.array([-1.0, 1.0, 1.0])
 _MIRRORED_ANCHORS: Final = [1, 0, 2]
+
+
+@dataclass(frozen=True, slots=True)
+class _Looks:
+    """How a network looks at a face: at so many maps, each of samples of its own in such a density, so often.
+
+    Maps are about as dense as in training, in samples per square unit: a denser one has fewer gaps.
+    """
+
+    density: float
+    maps: int
+    times: int
+
+
+_FINE: Final = _Looks(density=40.0, maps=1, times=1)
+_SHARP: Final = _Looks(density=60.0, maps=2, times=2)
 
 
 def _axis_rotations() -> Doubles:
@@ -131,9 +149,16 @@ def estimate_frame(
     centre = vertices.mean(axis=0)
     # Translation is taken out before anything is computed from products of coordinates.
     soup = _Soup.build(vertices - centre, faces)
-    frame = _coarse_frame(networks.coarse, soup)
-    for _ in range(REFINEMENTS):
-        frame = _refined_frame(networks.fine, soup, frame)
+    guesses = [
+        _look(networks.fine, guess, soup.around(guess, _FINE), _FINE.maps)
+        for guess in _guesses(networks.coarse, soup)
+    ]
+    frame = max(guesses, key=lambda guess: guess[0])[1]
+    for network, looks in ((networks.fine, _FINE), (networks.sharp, _SHARP)):
+        # The same samples every time: what is left of their noise does not keep the estimate from settling.
+        samples = soup.around(frame, looks)
+        for _ in range(looks.times):
+            _, frame = _look(network, frame, samples, looks.maps)
     return Frame(frame.rotation, frame.origin + centre, frame.unit)
 
 
@@ -156,6 +181,17 @@ class _Soup:
         radius = np.sqrt(np.max([_squares(corner - middle) for corner in corners], axis=0))
         return cls(vertices, faces, area_vector, np.sqrt(_squares(area_vector)) / 2, middle, radius)
 
+    def around(self, frame: Frame, looks: _Looks) -> tuple[Doubles, Doubles]:
+        """Spread samples (maps * N, 3) and their normals over the faces that a map of the frame may show."""
+        # The map is a cube; a ball around it tells which faces may reach into it.
+        reach = self.radius + MARGIN * 3**0.5 * EXTENT * frame.unit
+        near = np.flatnonzero(_squares(self.middle - frame.origin) < reach**2)
+        visible = float(self.area[near].sum())
+        if not visible > 0:
+            return np.empty((0, 3)), np.empty((0, 3))
+        count = int(np.clip(looks.density * visible / frame.unit**2, FEWEST_SAMPLES, MOST_SAMPLES))
+        return self.sample(near, looks.maps * count)
+
     def sample(self, faces: NDArray[np.int64], count: int) -> tuple[Doubles, Doubles]:
         """Spread ``count`` points (N, 3) and their unit normals (N, 3) evenly over some of the faces."""
         total = np.cumsum(self.area[faces])
@@ -171,46 +207,43 @@ class _Soup:
         return a + u * (b - a) + v * (c - a), normal
 
 
-def _coarse_frame(network: PointNetwork, soup: _Soup) -> Frame:
+def _guesses(network: MapNetwork, soup: _Soup) -> Iterator[Frame]:
+    """Frames of the few axis rotations in which the whole looks most like an upright head."""
     points, directions = soup.sample(np.arange(len(soup.faces)), COARSE_SAMPLES)
     middle = points.mean(axis=0)
     points = points - middle
-    radius = max(float(np.sqrt(_squares(points).mean())), float(np.finfo(np.float64).tiny))
-    points /= radius
-    cloud = np.stack([points, _turned(directions, points)])
-    turned = np.einsum("rij,cnj->rnci", AXIS_ROTATIONS, cloud).reshape(len(AXIS_ROTATIONS), -1, 6)
-    guess = network(turned.astype(np.float32))
-    best = int(guess.uprightness.argmax())
-    turn = AXIS_ROTATIONS[best]
-    placed = Frame.from_anchors(guess.anchors[best] @ turn, _rotation(guess.axes[best]) @ turn)
-    return Frame(placed.rotation, placed.origin * radius + middle, placed.unit * radius)
+    scale = max(float(np.sqrt(_squares(points).mean())) / COARSE_RADIUS, float(np.finfo(np.float64).tiny))
+    points /= scale
+    directions = _turned(directions, points)
+    guess = network(np.stack([front_map(points @ turn.T, directions @ turn.T) for turn in AXIS_ROTATIONS]))
+    for best in np.argsort(-guess.uprightness, kind="stable")[:CANDIDATES]:
+        turn = AXIS_ROTATIONS[best]
+        placed = Frame.from_anchors(guess.anchors[best] @ turn, _rotation(guess.axes[best]) @ turn)
+        yield Frame(placed.rotation, placed.origin * scale + middle, placed.unit * scale)
 
 
-def _refined_frame(network: MapNetwork, soup: _Soup, frame: Frame) -> Frame:
-    # The map is a cube; a ball around it tells which faces may reach into it.
-    reach = soup.radius + 3**0.5 * EXTENT * frame.unit
-    near = np.flatnonzero(_squares(soup.middle - frame.origin) < reach**2)
-    visible = float(soup.area[near].sum())
-    if not visible > 0:
-        return frame
-    count = int(np.clip(DENSITY * visible / frame.unit**2, *FINE_SAMPLES))
-    points, directions = soup.sample(near, MAPS * count)
+def _look(
+    network: MapNetwork, frame: Frame, samples: tuple[Doubles, Doubles], maps: int
+) -> tuple[float, Frame]:
+    """How upright a face some maps show, each of its share of the samples, and the frame corrected by them."""
+    points, directions = samples
     points, directions = frame.to_canonical(points), directions @ frame.rotation.T
-    if (np.abs(points).max(axis=1) < EXTENT).sum() < FEWEST_SAMPLES:
-        return frame
+    if (np.abs(points).max(axis=1, initial=0) < EXTENT).sum() < FEWEST_SEEN:
+        return -1.0, frame
     directions = _turned(directions, points - HEAD_CENTRE)
-    maps = [
-        front_map(points[i::MAPS] * side, directions[i::MAPS] * side)
+    drawn = [
+        front_map(points[i::maps] * side, directions[i::maps] * side)
         for side in (1.0, _MIRROR)
-        for i in range(MAPS)
+        for i in range(maps)
     ]
-    guess = network(np.stack(maps))
-    axes = guess.axes.reshape(2, MAPS, 2, 3).mean(axis=1)
-    anchors = guess.anchors.reshape(2, MAPS, 3, 3).mean(axis=1)
+    guess = network(np.stack(drawn))
+    axes = guess.axes.reshape(2, maps, 2, 3).mean(axis=1)
+    anchors = guess.anchors.reshape(2, maps, 3, 3).mean(axis=1)
     axes = (axes[0] + axes[1] * _MIRROR) / 2
     anchors = (anchors[0] + anchors[1][_MIRRORED_ANCHORS] * _MIRROR) / 2
     placed = Frame.from_anchors(anchors @ frame.rotation, _rotation(axes) @ frame.rotation)
-    return Frame(placed.rotation, placed.origin * frame.unit + frame.origin, placed.unit * frame.unit)
+    corrected = Frame(placed.rotation, placed.origin * frame.unit + frame.origin, placed.unit * frame.unit)
+    return float(guess.uprightness.mean()), corrected
 
 
 def _squares(vectors: Doubles) -> Doubles:

@@ -1,6 +1,6 @@
-"""The two small networks that find a face: one looks at point clouds, the other at maps of the front.
+"""The three small networks that find a face: maps of depth and normals in, a frame and how sure it is out.
 
-Axis legend: B clouds or maps at once, N points, G = 32 cells along a side of a map, C channels.
+Axis legend: B maps at once, N points, G = 32 cells along a side of a map, C channels.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CELLS", "EXTENT", "LAYER", "FrameNetworks", "Guess", "MapNetwork", "PointNetwork", "front_map"]
+__all__ = ["CELLS", "EXTENT", "LAYER", "FrameNetworks", "Guess", "MapNetwork", "front_map"]
 
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
 Layers = tuple[tuple[Floats, Floats], ...]
 
-# A map shows what is this far from the origin to all sides, in units: brow, ears, jaw.
+# A map shows what is this far from its middle to all sides: in canonical units, brow, ears and jaw.
 EXTENT: Final = 2.4
 CELLS: Final = 32
-# What lies deeper than this under the foremost point of its cell does not show, in units.
+# What lies deeper than this under the foremost point of its cell does not show.
 LAYER: Final = 0.2
 _CHANNELS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """What a network says of B clouds or maps, each in its own frame.
+    """What a network says of B maps, each in its own frame.
 
     Attributes
     ----------
     uprightness : (B,) float64
-        Cosine of the angle to the upright position.
+        Cosine of the angle to the upright position: whether there is a face at all, in other words.
     axes : (B, 2, 3) float64
         Directions of canonical Y and Z.
     anchors : (B, 3, 3) float64
@@ -49,31 +49,6 @@ class Guess:
         """Take the outputs (B, 16) of a network apart."""
         wide = outputs.astype(np.float64)
         return cls(wide[:, 0], wide[:, 1:7].reshape(-1, 2, 3), wide[:, 7:].reshape(-1, 3, 3))
-
-
-@dataclass(frozen=True, slots=True)
-class PointNetwork:
-    """A perceptron on every point, maximum and mean over the points, a perceptron on those.
-
-    After Qi et al., "PointNet", 2017.
-
-    Attributes
-    ----------
-    point, head : tuple of ((C_in, C_out), (C_out,)) float32
-        Weights and biases; a rectifier follows every layer but the last of the head.
-    """
-
-    point: Layers
-    head: Layers
-
-    def __call__(self, clouds: Floats) -> Guess:
-        """Look at clouds (B, N, 6) of positions and normals."""
-        batch, count, channels = clouds.shape
-        x = clouds.reshape(-1, channels)
-        for weight, bias in self.point:
-            x = _rectified(x @ weight, bias)
-        x = x.reshape(batch, count, -1)
-        return Guess.split(_perceptron(self.head, np.concatenate([x.max(axis=1), x.mean(axis=1)], axis=1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +75,11 @@ class MapNetwork:
             # (B, G, G, C, 3, 3) -> rows of 3 x 3 x C
             rows = windows.transpose(0, 1, 2, 4, 5, 3).reshape(*windows.shape[:3], -1)
             x = _rectified(rows @ weight, bias)
-        return Guess.split(_perceptron(self.head, x.reshape(len(x), -1)))
+        x = x.reshape(len(x), -1)
+        for weight, bias in self.head[:-1]:
+            x = _rectified(x @ weight, bias)
+        weight, bias = self.head[-1]
+        return Guess.split(x @ weight + bias)
 
 
 def front_map(points: Doubles, directions: Doubles) -> Floats:
@@ -133,10 +112,11 @@ def front_map(points: Doubles, directions: Doubles) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class FrameNetworks:
-    """The whole head in any orientation (``coarse``), then the face nearly in place (``fine``)."""
+    """The whole head in any orientation (``coarse``), the face about in place (``fine``) and nearly (``sharp``)."""
 
-    coarse: PointNetwork
+    coarse: MapNetwork
     fine: MapNetwork
+    sharp: MapNetwork
 
     @classmethod
     def load(cls, path: Path) -> FrameNetworks:
@@ -148,17 +128,12 @@ class FrameNetworks:
             count = sum(name.startswith(stage) for name in arrays) // 2
             return tuple((arrays[f"{stage}.{i}.weight"], arrays[f"{stage}.{i}.bias"]) for i in range(count))
 
-        coarse = PointNetwork(layers("coarse.point"), layers("coarse.head"))
-        return cls(coarse, MapNetwork(layers("fine.convolution"), layers("fine.head")))
+        def network(name: str) -> MapNetwork:
+            return MapNetwork(layers(f"{name}.convolution"), layers(f"{name}.head"))
+
+        return cls(network("coarse"), network("fine"), network("sharp"))
 
 
 def _rectified(x: Floats, bias: Floats) -> Floats:
     x += bias
     return np.maximum(x, 0, out=x)
-
-
-def _perceptron(layers: Layers, x: Floats) -> Floats:
-    for weight, bias in layers[:-1]:
-        x = _rectified(x @ weight, bias)
-    weight, bias = layers[-1]
-    return x @ weight + bias

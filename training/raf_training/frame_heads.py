@@ -1,4 +1,4 @@
-"""Heads as dense point clouds in their canonical frame, with the hair and shoulders that rigs lack."""
+"""Heads as dense point clouds in their canonical frames: warped, dressed, with hair and shoulders that rigs lack."""
 
 from __future__ import annotations
 
@@ -10,15 +10,23 @@ from numpy.typing import NDArray
 from raf_runtime.frame import HEAD_CENTRE, Frame
 from raf_runtime.surface import face_area_vectors
 from raf_training.data.rig_source import RigSource
+from raf_training.data.rocketbox import RocketboxHead
+from raf_training.data.wardrobe import Wardrobe
+from raf_training.data.warp import draw_warp
 
-__all__ = ["EXTRA_POINTS", "HAIR", "PART_LABELS", "SKIN_POINTS", "TORSO", "dense_cloud", "triangles"]
+__all__ = ["EXTRA_POINTS", "HAIR", "LABELS", "POINTS", "TORSO", "WORN", "Head", "dense_cloud", "triangles"]
 
-SKIN_POINTS: Final = 6144
+Head = RigSource | RocketboxHead
+
+POINTS: Final = 8192
 # Hair and shoulders that the rigs lack: some training heads wear inflated scalps, or stand on ellipsoids.
-EXTRA_POINTS: Final = 768
+EXTRA_POINTS: Final = 512
 # Loose parts (eyeballs, teeth, lashes, ...) are dropped by label; labels beyond this number share one.
 PART_LABELS: Final = 14
-HAIR, TORSO = PART_LABELS, PART_LABELS + 1
+WORN, HAIR, TORSO = PART_LABELS, PART_LABELS + 1, PART_LABELS + 2
+LABELS: Final = PART_LABELS + 3
+# How many heads are warped to faces that no rig has; a rig without identities always is.
+WARPED: Final = 0.45
 
 
 def triangles(faces: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -28,40 +36,75 @@ def triangles(faces: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def dense_cloud(
-    source: RigSource, rng: np.random.Generator, reach: float
+    head: Head, wardrobe: Wardrobe, rng: np.random.Generator, reach: float
 ) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.float64]]:
-    """Sample one identity: points and normals (N, 6), part labels (N,), anchors (3, 3), canonical."""
-    vertices = source.identity(rng)
-    anchors = source.anchors(vertices)
+    """Sample one head that wears an outfit, its own or another.
+
+    Parameters
+    ----------
+    head
+        A rig to draw an identity of, or a neutral head.
+    wardrobe
+        Outfits for who has none.
+    rng
+        The only source of chance.
+    reach
+        Sample only what is this near to the origin, in units.
+
+    Returns
+    -------
+    cloud : (N, 6) float64
+        Canonical points and unit normals: POINTS of the head and what it wears, in no order, then EXTRA_POINTS
+        each of hair and shoulders.
+    label : (N,) uint8
+        Parts of the head by falling area, 0 the largest; WORN, HAIR, TORSO.
+    anchors : (3, 3) float64
+        Canonical.
+    """
+    vertices, faces, label, anchors = _plain(head, rng)
+    if rng.random() < WARPED or (isinstance(head, RigSource) and not len(head.modes)):
+        warp = draw_warp(rng, rng.uniform(0.3, 1.0))
+        vertices, anchors = warp(vertices), warp(anchors)
     frame = Frame.from_anchors(anchors)
-    anchors, vertices, faces = (
-        frame.to_canonical(anchors),
-        frame.to_canonical(vertices),
-        triangles(source.faces),
-    )
+    vertices, anchors = frame.to_canonical(vertices), frame.to_canonical(anchors)
+    if not (label == WORN).any():
+        worn, worn_faces = wardrobe.dress(rng, vertices)
+        faces = np.concatenate([faces, worn_faces + len(vertices)])
+        vertices = np.concatenate([vertices, worn])
+        label = np.concatenate([label, np.full(len(worn_faces), WORN)])
     normals = face_area_vectors(vertices, faces)
     length = np.linalg.norm(normals, axis=1)
     chance = length * (np.linalg.norm(vertices[faces].mean(axis=1), axis=1) < reach)
-    face = rng.choice(len(faces), SKIN_POINTS, p=chance / chance.sum())
-    corner = rng.dirichlet([1.0, 1.0, 1.0], SKIN_POINTS)
-    head = np.concatenate(
+    face = rng.choice(len(faces), POINTS, p=chance / chance.sum())
+    corner = rng.dirichlet([1.0, 1.0, 1.0], POINTS)
+    cloud = np.concatenate(
         [np.einsum("nk,nkc->nc", corner, vertices[faces[face]]), normals[face] / length[face][:, None]],
         axis=1,
     )
-    part = source.part[faces[:, 0]]
-    # Parts by falling area: 0 is the skin, which stays.
-    order = np.argsort(-np.bincount(part, weights=length))
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    hair, torso = _hair(head, rng), _torso(rng)
-    label = np.concatenate(
-        [
-            np.minimum(rank[part[face]], PART_LABELS - 1),
-            np.full(EXTRA_POINTS, HAIR),
-            np.full(EXTRA_POINTS, TORSO),
-        ]
+    own = cloud[label[face] != WORN]
+    extra = np.repeat([HAIR, TORSO], EXTRA_POINTS)
+    return (
+        np.concatenate([cloud, _hair(own, rng), _torso(rng)]),
+        np.concatenate([label[face], extra]).astype(np.uint8),
+        anchors,
     )
-    return np.concatenate([head, hair, torso]), label.astype(np.uint8), anchors
+
+
+def _plain(
+    head: Head, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Vertices, triangles and their labels, anchors."""
+    if isinstance(head, RocketboxHead):
+        return head.vertices, head.faces, np.where(head.worn, WORN, 0), head.anchors
+    vertices = head.identity(rng)
+    anchors = head.anchors(vertices)
+    frame = Frame.from_anchors(anchors)
+    points, faces = frame.to_canonical(vertices), triangles(head.faces)
+    part = head.part[faces[:, 0]]
+    area = np.bincount(part, weights=np.linalg.norm(face_area_vectors(points, faces), axis=1))
+    rank = np.empty(len(area), np.int64)
+    rank[np.argsort(-area)] = np.arange(len(area))
+    return points, faces, np.minimum(rank[part], PART_LABELS - 1), frame.to_canonical(anchors)
 
 
 def _hair(head: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
