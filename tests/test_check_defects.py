@@ -105,7 +105,7 @@ def _lids_in(bench: Bench) -> None:
 
 
 def _torn_lip(bench: Bench) -> None:
-    """The left half of the lower lip goes up, and tears from the right one (one that only stays is not noticed here)."""
+    """The left half of the lower lip goes up, and tears from the right (one that only stays is not noticed)."""
     drop = -bench["jawOpen"][:, 1]
     half = (bench.points[:, 0] > 0) & bench.near(*MOUTH[:2], 0.6) & (drop > 0.25)
     bench["jawOpen"][half] *= -1
