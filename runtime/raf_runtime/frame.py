@@ -7,8 +7,8 @@ rest: the origin is the centroid of left eye, right eye and mouth, the unit thei
 Three small networks find the frame from maps of depth and normals, drawn from samples of the surface. The first
 sees all of it in each of the 24 axis rotations, and says in which of them it looks upright, and where the face
 then is. The second sees the face alone, where the best few guesses place it: it says which of them shows a face,
-and corrects that one. The third looks closer, and settles it. None depends on triangulation, vertex order or
-winding.
+and corrects that one. The third has the sharper eye for plain human heads, and settles it where it agrees. None
+depends on triangulation, vertex order or winding.
 
 Axis legend: S surface vertices, T triangles, N samples, B clouds at once.
 """
@@ -41,6 +41,9 @@ CANDIDATES: Final = 3
 # The samples of a face reach a little beyond the map, which moves with the estimate.
 MARGIN: Final = 1.1
 FEWEST_SAMPLES, MOST_SAMPLES = 512, 12288
+# The third network has seen no hats and no animals: where it strays this far from the second, in units and in
+# logarithms of the unit, it is not believed.
+STRAY_DEGREES, STRAY_DISTANCE, STRAY_SCALE = 9.0, 0.25, 0.15
 # With fewer samples than this on the maps there is no face to see: the estimate stays as it is.
 FEWEST_SEEN: Final = 32
 # In a mirrored map the anchors (left eye, right eye, mouth) have their eyes exchanged.
@@ -60,8 +63,8 @@ class _Looks:
     times: int
 
 
-_FINE: Final = _Looks(density=40.0, maps=1, times=1)
-_SHARP: Final = _Looks(density=60.0, maps=2, times=2)
+_FINE: Final = _Looks(density=40.0, maps=1, times=2)
+_SHARP: Final = _Looks(density=20.0, maps=4, times=3)
 
 
 def _axis_rotations() -> Doubles:
@@ -149,16 +152,14 @@ def estimate_frame(
     centre = vertices.mean(axis=0)
     # Translation is taken out before anything is computed from products of coordinates.
     soup = _Soup.build(vertices - centre, faces)
-    guesses = [
-        _look(networks.fine, guess, soup.around(guess, _FINE), _FINE.maps)
-        for guess in _guesses(networks.coarse, soup)
-    ]
-    frame = max(guesses, key=lambda guess: guess[0])[1]
-    for network, looks in ((networks.fine, _FINE), (networks.sharp, _SHARP)):
-        # The same samples every time: what is left of their noise does not keep the estimate from settling.
-        samples = soup.around(frame, looks)
-        for _ in range(looks.times):
-            _, frame = _look(network, frame, samples, looks.maps)
+    guesses: list[tuple[float, Frame, tuple[Doubles, Doubles]]] = []
+    for guess in _guesses(networks.coarse, soup):
+        samples = soup.around(guess, _FINE)
+        guesses.append((*_look(networks.fine, guess, samples, _FINE.maps), samples))
+    _, frame, samples = max(guesses, key=lambda guess: guess[0])
+    frame = _settled(networks.fine, frame, samples, _FINE)
+    closer = _settled(networks.sharp, frame, soup.around(frame, _SHARP), _SHARP)
+    frame = _blend(frame, closer)
     return Frame(frame.rotation, frame.origin + centre, frame.unit)
 
 
@@ -244,6 +245,30 @@ def _look(
     placed = Frame.from_anchors(anchors @ frame.rotation, _rotation(axes) @ frame.rotation)
     corrected = Frame(placed.rotation, placed.origin * frame.unit + frame.origin, placed.unit * frame.unit)
     return float(guess.uprightness.mean()), corrected
+
+
+def _settled(network: MapNetwork, frame: Frame, samples: tuple[Doubles, Doubles], looks: _Looks) -> Frame:
+    """Correct a frame several times, by the same samples: their noise does not keep it from settling."""
+    for _ in range(looks.times):
+        _, frame = _look(network, frame, samples, looks.maps)
+    return frame
+
+
+def _blend(frame: Frame, closer: Frame) -> Frame:
+    """Follow the closer look where it agrees, not at all where it strays, and in between in part: no leaps."""
+    cosine = (np.trace(frame.rotation @ closer.rotation.T) - 1) / 2
+    strays = max(
+        float(np.rad2deg(np.arccos(np.clip(cosine, -1, 1)))) / STRAY_DEGREES,
+        float(np.linalg.norm(frame.origin - closer.origin)) / (STRAY_DISTANCE * frame.unit),
+        abs(float(np.log(closer.unit / frame.unit))) / STRAY_SCALE,
+    )
+    share = min(max(2 - 2 * strays, 0.0), 1.0)
+    rotation = frame.rotation + share * (closer.rotation - frame.rotation)
+    return Frame(
+        _rotation(rotation[1:]),
+        frame.origin + share * (closer.origin - frame.origin),
+        frame.unit * (closer.unit / frame.unit) ** share,
+    )
 
 
 def _squares(vectors: Doubles) -> Doubles:

@@ -112,7 +112,7 @@ def front_map(points: Doubles, directions: Doubles) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class FrameNetworks:
-    """The whole head in any orientation (``coarse``), the face about in place (``fine``) and nearly (``sharp``)."""
+    """For a whole head in any turn (``coarse``), any face about in place (``fine``), a plain one (``sharp``)."""
 
     coarse: MapNetwork
     fine: MapNetwork

@@ -106,7 +106,10 @@ class CloudPool:
         position, normal, weight, anchors = self._draw(size, int(points * 2 ** -self._uniform(1)))
         position, normal, anchors = self._shape(position, normal, anchors)
         # Errors of the first network, and what is left of them after each refinement.
-        rotation, shift, scale = self._errors(size, (1.8, 0.8, 0.4, 0.2, 0.1))
+        error = torch.tensor([1.8, 0.8, 0.4, 0.2, 0.1])[self._integers(5, size)]
+        rotation = self._rotations(torch.deg2rad((9 * error * self._normal(size)).abs().clamp(max=45)))
+        shift = (0.2 * error[:, None] * self._normal(size, 3)).clamp(-1, 1)
+        scale = (0.12 * error * self._normal(size)).clamp(-0.5, 0.5).exp()
         # What it sees of wrong guesses: a face believed on another side of the head.
         wrong = (self._uniform(size) < 0.18)[:, None]
         far = self._rotations(torch.deg2rad(45 * self._uniform(size))) @ self._axes(self._uniform(size) < 0.2)
@@ -114,40 +117,10 @@ class CloudPool:
         centre = torch.tensor(HEAD_CENTRE)
         astray = centre - centre @ rotation + 0.6 * self._normal(size, 3)
         shift = torch.where(wrong, astray, shift)
-        return self._face_maps(position, normal, weight, anchors, rotation, shift, scale)
-
-    def sharp_batch(self, size: int, points: int) -> Batch:
-        """Draw dense maps of faces that are about in place.
-
-        Errors are drawn larger than those it will meet: were they small, it would do well to leave faces as they are.
-        """
-        position, normal, weight, anchors = self._draw(size, int(points * 2 ** -(0.6 * self._uniform(1))))
-        position, normal, anchors = self._shape(position, normal, anchors)
-        errors = self._errors(size, (1.0, 0.6))
-        return self._face_maps(position, normal, weight, anchors, *errors)
-
-    def _errors(self, size: int, levels: tuple[float, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotations (B, 3, 3), shifts (B, 3) and scales (B,) of estimated frames; level 1 is about 9 degrees."""
-        level = torch.tensor(levels)[self._integers(len(levels), size)]
-        rotation = self._rotations(torch.deg2rad((9 * level * self._normal(size)).abs().clamp(max=45)))
-        shift = (0.2 * level[:, None] * self._normal(size, 3)).clamp(-1, 1)
-        return rotation, shift, (0.12 * level * self._normal(size)).clamp(-0.5, 0.5).exp()
-
-    def _face_maps(
-        self,
-        position: Tensor,
-        normal: Tensor,
-        weight: Tensor,
-        anchors: Tensor,
-        rotation: Tensor,
-        shift: Tensor,
-        scale: Tensor,
-    ) -> Batch:
-        """Draw clouds (B, 3, N) in estimated frames."""
         smaller = rotation / scale[:, None, None]
         position, anchors = (smaller @ (x - shift[..., None]) for x in (position, anchors))
-        position += 0.015 * self._uniform(len(scale), 1, 1) * self._normal(*position.shape)
-        normal = _turned(rotation @ normal, position - torch.tensor(HEAD_CENTRE)[:, None])
+        position += 0.015 * self._uniform(size, 1, 1) * self._normal(*position.shape)
+        normal = _turned(rotation @ normal, position - centre[:, None])
         maps = front_maps(position, normal, weight)
         return Batch(maps, rotation.mT[:, 1:].contiguous(), anchors.mT, 1 / scale)
 

@@ -1,8 +1,9 @@
-"""Train the networks that find the canonical frame: ``python -m raf_training.frame_training --help``.
+"""Train the first two networks that find the canonical frame: ``python -m raf_training.frame_training --help``.
 
 They learn from maps of :mod:`raf_training.frame_clouds`. The loss is the distance of the three anchors in units
 plus the distance of the two axes, where the head is nearly upright; everywhere, the networks also learn how
-upright it is.
+upright it is. The third network, for plain human heads, is taken over from a file: it was trained before there
+were outfits and animals, by this module as of commit 236b703, where it is the second.
 
 Axis legend: B maps of a batch, G cells.
 """
@@ -10,6 +11,7 @@ Axis legend: B maps of a batch, G cells.
 from __future__ import annotations
 
 import argparse
+from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
@@ -30,16 +32,15 @@ from raf_training.frame_heads import POINTS, Head
 
 __all__ = ["MapNet", "frame_loss", "network_arrays", "train_network"]
 
-Kind = Literal["coarse", "fine", "sharp"]
-KINDS: Final[tuple[Kind, ...]] = ("coarse", "fine", "sharp")
+Kind = Literal["coarse", "fine"]
+KINDS: Final[tuple[Kind, ...]] = ("coarse", "fine")
 OUTPUTS: Final = 1 + 2 * 3 + 3 * 3
 # How often each family is drawn. The three animals have one identity each, but are warped every time.
 SHARES: Final = {"ict": 0.21, "makehuman": 0.23, "vitruvian": 0.18, "animals": 0.17, "rocketbox": 0.21}
-SAMPLES: Final = {"coarse": 2048, "fine": POINTS, "sharp": POINTS}
-# The second network sees no more of a head than this, in units, wherever the first one believes the face to be;
-# the third sees the face, more densely.
-REACH: Final = {"coarse": float("inf"), "fine": 6.0, "sharp": 3.5}
-STEPS: Final = {"coarse": 4800, "fine": 7000, "sharp": 9000}
+SAMPLES: Final = {"coarse": 2048, "fine": POINTS}
+# The second network sees no more of a head than this, in units, wherever the first one believes the face to be.
+REACH: Final = {"coarse": float("inf"), "fine": 6.0}
+STEPS: Final = {"coarse": 4800, "fine": 7000}
 BATCH: Final = 32
 LEARNING_RATE: Final = 1.5e-3
 # Beyond this cosine of its angle another of the 24 axis rotations is nearer, and nobody asks for its frame.
@@ -101,7 +102,7 @@ def train_network(kind: Kind, pool: CloudPool, steps: int, seed: int) -> nn.Modu
     torch.manual_seed(seed)
     network = MapNet()
     optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
-    draw = {"coarse": pool.coarse_batch, "fine": pool.fine_batch, "sharp": pool.sharp_batch}[kind]
+    draw = pool.coarse_batch if kind == "coarse" else pool.fine_batch
     smooth = float("nan")
     progress = tqdm(range(steps), desc=kind, unit="step")
     for step in progress:
@@ -131,10 +132,16 @@ def network_arrays(name: str, network: nn.Module) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    """Train the networks, write them, and print how well they do on identities they have not seen."""
+    """Train the networks, write all three, and print how well they do on identities they have not seen."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the archives that raf-data makes")
     parser.add_argument("--output", type=Path, required=True, help="the .npz file to write")
+    parser.add_argument(
+        "--sharp",
+        type=Path,
+        default=files("raf_runtime") / "frame.npz",
+        help="the .npz file to take the third network from (that of the package)",
+    )
     parser.add_argument("--heads", type=int, default=1500, help="heads in the pool (1500)")
     parser.add_argument("--steps", type=float, default=1.0, help="factor of the number of steps (1)")
     parser.add_argument("--seed", type=int, default=0)
@@ -152,7 +159,7 @@ def main() -> None:
         if (members := [head for head in heads if _family(head) == family])
     ]
     wardrobe = load_wardrobe(arguments.data)
-    arrays: dict[str, np.ndarray] = {}
+    arrays = _sharp_arrays(arguments.sharp)
     for kind in KINDS:
         pool = CloudPool(families, wardrobe, arguments.heads, arguments.seed, REACH[kind])
         steps = round(arguments.steps * STEPS[kind])
@@ -163,6 +170,13 @@ def main() -> None:
     networks = FrameNetworks.load(arguments.output)
     for line in check_frames(sources, rocketbox, networks, heads=60, seed=arguments.seed + 1):
         tqdm.write(line)
+
+
+def _sharp_arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    last = "sharp" if "sharp.head.0.weight" in arrays else "fine"
+    return {name.replace(last, "sharp"): array for name, array in arrays.items() if name.startswith(last)}
 
 
 def _family(head: Head) -> str:
