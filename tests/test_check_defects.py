@@ -46,7 +46,8 @@ class Bench:
         return mask[self.weld]
 
     def result(self) -> Rig:
-        return Rig(self.rig.mesh, self.rig.names, self.head.frame.vectors_to_input(self.deltas))
+        deltas = self.head.frame.vectors_to_input(self.deltas).astype(np.float32)
+        return Rig(self.rig.mesh, self.rig.names, deltas)
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _lids_in(bench: Bench) -> None:
 def _torn_lip(bench: Bench) -> None:
     """The left half of the lower lip goes up, and tears from the right (one that only stays is not noticed)."""
     drop = -bench["jawOpen"][:, 1]
-    half = (bench.points[:, 0] > 0) & bench.near(*MOUTH[:2], 0.6) & (drop > 0.25)
+    half = (bench.points[:, 0] > 0) & bench.near(MOUTH[0], MOUTH[1], 0.6) & (drop > 0.25)
     bench["jawOpen"][half] *= -1
 
 

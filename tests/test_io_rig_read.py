@@ -51,7 +51,7 @@ class Gltf:
         return len(self.json["accessors"]) - 1
 
     def mesh(self, targets: list[int], names: list[str] | None, **node: Any) -> None:
-        primitive = {"attributes": {"POSITION": self.accessor(POINTS[:3])}}
+        primitive: Json = {"attributes": {"POSITION": self.accessor(POINTS[:3])}}
         primitive["targets"] = [{"POSITION": target} for target in targets]
         mesh: Json = {"primitives": [primitive]}
         if names is not None:

@@ -76,7 +76,7 @@ def _shapes(neutral: Floats, own: Shapes, *, sneers: bool) -> Shapes:
     outer = _rise(np.abs(neutral[:, 0]), 0.4 * eye[0], 1.0 * eye[0])
     shapes["browOuterUpLeft"] = outer * own["browUpLeft"]
     shapes["browOuterUpRight"] = outer * own["browUpRight"]
-    shapes["browInnerUp"] = (1 - outer) * (own["browUpLeft"] + own["browUpRight"])
+    shapes["browInnerUp"] = ((1 - outer) * (own["browUpLeft"] + own["browUpRight"])).astype(np.float32)
     if sneers:
         left = _rise(neutral[:, 0], -0.15 * eye[0], 0.15 * eye[0])
         mouth = _centre(neutral, own["mouthOpen"])
