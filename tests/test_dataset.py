@@ -23,6 +23,7 @@ from raf_training.network import NetworkConfig, RigNetwork, SurfaceTensors
 
 P, V, K = len(ARKIT_POSES), 42, 12
 FLIP = np.array([-1.0, 1.0, 1.0])
+ATTRIBUTION = {"rig0": "nobody", "rig1": "somebody", "wardrobe": "tailors"}
 
 
 def head() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -61,7 +62,9 @@ def write_sample(path: Path, like: Sample, **changes: Tensor) -> None:
 
 
 def folder_of(path: Path, count: int) -> SampleFolder:
-    (path / "manifest.json").write_text(json.dumps({"attribution": {"rig0": "nobody", "rig1": "somebody"}}))
+    (path / "manifest.json").write_text(
+        json.dumps({"families": ["rig0", "rig1"], "attribution": ATTRIBUTION})
+    )
     like = sample()
     for index in range(count):
         write_sample(path / f"{index:06d}.safetensors", replace(like, source=f"rig{index}"))
@@ -172,9 +175,11 @@ def test_a_family_can_be_left_out(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, 3)
     rest = SampleFolder(folder.paths[0].parent, leave_out="rig1")
     assert {rest[i].source for i in range(len(rest))} == {"rig0", "rig2"}
-    assert rest.attribution == {"rig0": "nobody"}
+    assert rest.attribution == {"rig0": "nobody", "wardrobe": "tailors"}
     with pytest.raises(DataError, match="nothing of 'cats' to leave out; there are rig0, rig1"):
         SampleFolder(tmp_path, leave_out="cats")
+    with pytest.raises(DataError, match="nothing of 'wardrobe'"):  # what heads of all families wear is none
+        SampleFolder(tmp_path, leave_out="wardrobe")
 
 
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
@@ -183,13 +188,14 @@ def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_manifest_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text('{"families": [')
-    with pytest.raises(DataError, match=r"manifest\.json"):
-        SampleFolder(tmp_path)
+    for text in ('{"families": [', "{}", '{"families": ["ict"], "attribution": ["MIT"]}'):
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(DataError, match=r"manifest\.json is damaged"):
+            SampleFolder(tmp_path)
 
 
 def test_a_folder_without_samples_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text('{"attribution": {}}')
+    (tmp_path / "manifest.json").write_text('{"families": [], "attribution": {}}')
     with pytest.raises(DataError, match="no samples"):
         SampleFolder(tmp_path)
 

@@ -47,7 +47,9 @@ class Interrupted(Exception):
 def write_folder(folder: Path, seeds: range) -> None:
     """Egg-shaped heads whose poses are linear functions of the position: easy to learn."""
     folder.mkdir()
-    (folder / "manifest.json").write_text(json.dumps({"attribution": {"egg": "Eggs by nobody (CC0)"}}))
+    (folder / "manifest.json").write_text(
+        json.dumps({"families": ["egg"], "attribution": {"egg": "Eggs by nobody (CC0)"}})
+    )
     ball = trimesh.creation.icosphere(subdivisions=1)
     motion = 0.1 * np.random.default_rng(0).standard_normal((P, 3, 3))
     flip = np.array([-1.0, 1.0, 1.0])
@@ -160,7 +162,9 @@ def test_weights_say_what_those_they_began_with_had_seen(plan: TrainPlan, tmp_pa
     train(plan)
     other = tmp_path / "other"
     shutil.copytree(plan.train, other)
-    (other / "manifest.json").write_text(json.dumps({"attribution": {"egg": "Other eggs (MIT)"}}))
+    (other / "manifest.json").write_text(
+        json.dumps({"families": ["egg"], "attribution": {"egg": "Other eggs (MIT)"}})
+    )
     on = replace(plan, train=other, out=tmp_path / "on", init=plan.out / "weights.safetensors")
     train(on)
     about = load_network(on.out / "weights.safetensors")[1]

@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from raf_runtime.contract import ARKIT_POSES, INPUTS
+from raf_runtime.symmetry import other_side
 from raf_training.data.build import MANIFEST
 from raf_training.errors import DataError
 from raf_training.network import SurfaceTensors
@@ -27,15 +28,8 @@ ROTATION, SCALE, PLACE = 2.5, 0.025, 0.03
 FAR_SHARE, FAR = 0.25, 2.5
 
 
-def _other_side(name: str) -> str:
-    for side, other in (("Left", "Right"), ("Right", "Left")):
-        if name.endswith(side):
-            return name.removesuffix(side) + other
-    return name
-
-
 # MIRRORED_POSES[i] is the pose that pose i becomes in a mirror. jawLeft, mouthLeft and the like swap as well.
-MIRRORED_POSES = torch.tensor([ARKIT_POSES.index(_other_side(name)) for name in ARKIT_POSES])
+MIRRORED_POSES = torch.tensor([ARKIT_POSES.index(other_side(name)) for name in ARKIT_POSES])
 
 
 @dataclass(frozen=True)
@@ -78,17 +72,17 @@ class SampleFolder:
         if not manifest.is_file():
             raise DataError(f"{folder} has no {MANIFEST}; make it with `raf-data build --out {folder}`")
         try:
-            self.manifest = json.loads(manifest.read_text())
-        except ValueError as error:
+            plan = json.loads(manifest.read_text())
+            families, self.attribution = list[str](plan["families"]), dict[str, str](plan["attribution"])
+        except (ValueError, TypeError, KeyError) as error:
             raise DataError(f"{manifest} is damaged ({error}); delete it and run `raf-data build`") from error
         self.paths = sorted(folder.glob("*.safetensors"))
         if not self.paths:
             raise DataError(f"{folder} holds no samples; make them with `raf-data build --out {folder}`")
-        self.attribution: dict[str, str] = dict(self.manifest["attribution"])
         if leave_out is not None:
-            if leave_out not in self.attribution:
-                families = ", ".join(self.attribution)
-                raise DataError(f"{folder} holds nothing of {leave_out!r} to leave out; there are {families}")
+            if leave_out not in families:
+                known = ", ".join(families)
+                raise DataError(f"{folder} holds nothing of {leave_out!r} to leave out; there are {known}")
             del self.attribution[leave_out]
             self.paths = [path for path in self.paths if _family(path) != leave_out]
 
