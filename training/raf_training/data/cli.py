@@ -9,6 +9,7 @@ from pathlib import Path
 
 from raf_runtime.errors import RafError
 from raf_training.data.build import SHARES, SPLITS, BuildPlan, build
+from raf_training.data.samples import SampleOptions
 
 __all__ = ["main"]
 
@@ -17,7 +18,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run ``raf-data``; returns the exit status (2 on an error that the user can mend)."""
     options = _parser().parse_args(arguments)
     plan = BuildPlan(
-        options.data, options.out, tuple(options.families), options.split, options.samples, options.seed
+        options.data,
+        options.out,
+        tuple(options.families),
+        options.split,
+        options.samples,
+        options.seed,
+        SampleOptions(warp_share=options.warp_share, dress_share=options.dress_share),
     )
     try:
         build(plan, options.processes)
@@ -46,6 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--families", nargs="+", default=list(SHARES), metavar="FAMILY", help=f"of {', '.join(SHARES)} (all)"
     )
+    defaults = SampleOptions()
+    for name, what in (("warp", "bent by a strong warp"), ("dress", "that wear hats, hair, glasses or collars")):
+        share = getattr(defaults, f"{name}_share")
+        command.add_argument(
+            f"--{name}-share", type=float, default=share, metavar="SHARE", help=f"of heads {what} ({share})"
+        )
     command.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="(all cores)")
     return parser
 
