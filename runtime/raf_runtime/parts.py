@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raf_runtime.eyes import Eye, find_eyes, turn_eyes
+from raf_runtime.lips import around_the_mouth, seal_lips
 from raf_runtime.rigid import Doubles
 from raf_runtime.still import Loose
 from raf_runtime.surface import face_areas
@@ -42,6 +43,8 @@ class Parts:
     eyes : list of Eye
     mouth : list of (n,) int64
         Parts behind the lips: teeth, gums, tongue.
+    lips : (n,) int64
+        Vertices of the skin around the mouth.
     loose : Loose
         Parts that may stay.
     twins : (2, n) int64
@@ -52,6 +55,7 @@ class Parts:
     skin: int
     eyes: list[Eye]
     mouth: list[NDArray[np.int64]]
+    lips: NDArray[np.int64]
     loose: Loose
     twins: NDArray[np.int64]
 
@@ -80,11 +84,16 @@ class Parts:
         for part in mouth:
             free[part] = False
         loose = Loose.find(points, component, skin, ~free)
-        return cls(points, skin, eyes, mouth, loose, find_twins(points, others))
+        lips = around_the_mouth(points, parts[skin])
+        return cls(points, skin, eyes, mouth, lips, loose, find_twins(points, others))
 
     def turn_eyes(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> None:
         """Turn or keep the eyes (P, S, 3), in place (see :func:`raf_runtime.eyes.turn_eyes`)."""
         turn_eyes(self.points, displacements, poses, self.eyes)
+
+    def seal_lips(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> None:
+        """Let the lips meet (P, S, 3), in place (see :func:`raf_runtime.lips.seal_lips`)."""
+        seal_lips(self.points, displacements, poses, self.lips)
 
     def settle(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> None:
         """Give every other part the motion of its kind.
