@@ -20,6 +20,7 @@ from raf_sdk._report import Bar, Check
 from raf_sdk.check import arkit_name
 from raf_sdk.check._head import Head
 from raf_sdk.check._names import match_names
+from raf_sdk.check._view import View, newly_seen
 from raf_sdk.io import read_mesh
 
 EXAMPLE = Path(raf_sdk.__file__).with_name("data") / "example_head.obj"
@@ -203,3 +204,17 @@ def test_files_that_are_no_rigs_leave_with_2(
     (tmp_path / "empty").mkdir()
     assert main(["check", str(tmp_path / name)]) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("backed", [True, False])
+def test_a_mouth_opens_onto_its_inside_or_onto_nothing(backed: bool) -> None:
+    view = View(-1, -1, 1, 1, 40)
+    square = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], float)
+    lips = np.concatenate([square * [1, 0.5, 1] + [0, 0.5, 0], square * [1, 0.5, 1] - [0, 0.5, 0]])
+    points = np.concatenate([lips, square - [0, 0, 1]])
+    quads = np.array([[0, 1, 2], [0, 2, 3]])
+    faces = np.concatenate([quads + 4 * i for i in range(3 if backed else 2)])
+    posed = points.copy()
+    posed[4:8] -= [0, 0.5, 0]
+    assert len(newly_seen(view, points, points, faces)) == 0
+    assert view.area(len(newly_seen(view, points, posed, faces))) == pytest.approx(1.0, rel=0.15)

@@ -116,7 +116,9 @@ def material(seen: Seen, points: NDArray[np.float64], faces: NDArray[np.int64]) 
 def newly_seen(
     view: View, neutral: NDArray[np.float64], posed: NDArray[np.float64], faces: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Pixels that see, in a pose, material that was hidden in the neutral: the inside of an opened mouth.
+    """Pixels that see, in a pose, what was hidden in the neutral: the inside of an opened mouth.
+
+    Through the mouth of a mask, which has no inside, one sees nothing where skin was.
 
     Parameters
     ----------
@@ -134,13 +136,15 @@ def newly_seen(
     """
     before = maximum_filter(view.depths(view.look(neutral, faces)), 3)
     seen = view.look(posed, faces)
+    empty = np.isfinite(before).reshape(-1)
+    empty[seen.pixels] = False
     place = view.project(material(seen, neutral, faces))
     column, row = np.floor(place[:, 0]).astype(np.int64), np.floor(place[:, 1]).astype(np.int64)
     height, width = view.shape
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     hidden = np.zeros(len(place), bool)
     hidden[inside] = place[inside, 2] > before[row[inside], column[inside]] + SAME_DEPTH
-    return seen.pixels[hidden]
+    return np.concatenate([seen.pixels[hidden], np.flatnonzero(empty)])
 
 
 def poking_through(
