@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from raf_runtime.frame import Frame
 from raf_runtime.surface import Surface
-from raf_training.data.rig_source import read_archive
+from raf_training.data.archives import read_archive
 from raf_training.errors import DataError
 
 __all__ = ["ATTRIBUTION", "RocketboxHead", "load_rocketbox"]
