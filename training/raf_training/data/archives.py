@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -47,7 +48,7 @@ DEFLATE: Final = 1032  # the most bytes that deflate packs into one
 
 _UNREADABLE: Final = (
     *(OSError, ValueError, EOFError, NotImplementedError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, SyntaxError),  # the last two of headers
 )
 
 

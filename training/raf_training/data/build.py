@@ -87,13 +87,15 @@ def build(plan: BuildPlan, processes: int) -> None:
     Raises
     ------
     DataError
-        If a family is unknown, the archives are missing, or the folder holds samples of another plan.
+        If a family is unknown, archives are missing or damaged, or the folder holds samples of another plan: nothing
+        is written then. If a sample comes out with numbers that are not finite.
     """
     check_families(plan.data, plan.families)
     manifest = plan.out / MANIFEST
     if manifest.is_file() and not _fits(plan, manifest):
         raise DataError(f"{plan.out} holds samples of another plan ({manifest}); choose another folder")
     sources = _load(plan)
+    _wardrobe(plan)  # a fault in it is found before anything is written
     plan.out.mkdir(parents=True, exist_ok=True)
     lines = {source.family: source.attribution for source in sources.values()}
     if plan.options.dress_share:
@@ -134,6 +136,10 @@ def _load(plan: BuildPlan) -> dict[str, RigSource]:
     return {name: source for name, source in sources.items() if source.held_out in wanted}
 
 
+def _wardrobe(plan: BuildPlan) -> Wardrobe | None:
+    return load_wardrobe(plan.data) if plan.options.dress_share else None
+
+
 def blended(
     source: RigSource, others: Sequence[RigSource], rng: np.random.Generator, plan: BuildPlan
 ) -> RigSource:
@@ -150,9 +156,8 @@ _state: tuple[BuildPlan, dict[str, RigSource], dict[str, list[RigSource]], Wardr
 
 def _start(plan: BuildPlan) -> None:
     global _state
-    wardrobe = load_wardrobe(plan.data) if plan.options.dress_share else None
     sources = _load(plan)
-    _state = plan, sources, partners(list(sources.values())), wardrobe
+    _state = plan, sources, partners(list(sources.values())), _wardrobe(plan)
 
 
 def _draw(index: int) -> None:
@@ -162,6 +167,11 @@ def _draw(index: int) -> None:
     if source.name in others:
         source = blended(source, others[source.name], rng, plan)
     arrays = draw_sample(source, rng, plan.options, wardrobe)
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise DataError(
+                f"sample {index} of {source.name}: {name} overflows float16; its shapes move it too far: mend the rig"
+            )
     temporary = _path(plan, index).with_suffix(".tmp")
     save_file(
         {k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, metadata={"source": source.name}

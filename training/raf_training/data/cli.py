@@ -14,6 +14,7 @@ from raf_training.data.importers import neutral
 from raf_training.data.importers.gltf import import_gltf
 from raf_training.data.importers.ict import import_ict
 from raf_training.data.importers.makehuman import import_makehuman
+from raf_training.data.samples import SampleOptions
 
 __all__ = ["main"]
 
@@ -42,6 +43,7 @@ def _build(options: argparse.Namespace) -> None:
         options.split,
         options.samples,
         options.seed,
+        SampleOptions(dress_share=options.dress),
         factor=options.factor,
     )
     build.build(plan, options.processes)
@@ -128,6 +130,13 @@ def _count(text: str) -> int:
     return value
 
 
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError(text)
+    return value
+
+
 def _fill_build(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data", type=Path, required=True, help="folder of the archives (ict_facekit.npz, ...)"
@@ -138,7 +147,7 @@ def _fill_build(command: argparse.ArgumentParser) -> None:
         "--split", choices=tuple(build.SPLITS), default="train", help="identities to draw (train)"
     )
     command.add_argument("--seed", type=_count, default=0)
-    shipped = list(build.SHARES)
+    shipped, dressed = list(build.SHARES), SampleOptions().dress_share
     command.add_argument(
         "--families",
         nargs="+",
@@ -152,6 +161,13 @@ def _fill_build(command: argparse.ArgumentParser) -> None:
         default=build.FACTOR,
         help="heads to blend for each head of an imported family that has others of its topology "
         f"({build.FACTOR}, as in the paper; 0 for none)",
+    )
+    command.add_argument(
+        "--dress",
+        type=_share,
+        default=dressed,
+        help="share of the samples that wear hats, hair, glasses or collars of rocketbox_neutral.npz "
+        f"({dressed}; 0 does without the archive)",
     )
     command.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="(all cores)")
     command.set_defaults(command=_build)

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
+from trimesh.registration import procrustes
 
 from raf_runtime.errors import MeshError
-from raf_runtime.frame import Frame, estimate_frame
+from raf_runtime.frame import estimate_frame
 from raf_runtime.surface import Surface
 from raf_sdk.io import read_mesh
 from raf_training.data.archives import check_new, check_ragged, write_archive
@@ -28,6 +29,9 @@ __all__ = ["FACTOR", "import_neutral"]
 
 # Blends of each unrigged head in the paper.
 FACTOR: Final = 50
+# What it returns depends on its arguments in ways that its type does not say.
+_procrustes: Any = procrustes
+
 _SUFFIXES: Final = (".obj", ".ply", ".stl", ".glb", ".gltf")
 
 
@@ -110,8 +114,11 @@ def _blends(heads: Sequence[_Head], factor: int, seed: int) -> Iterator[_Head | 
         origin = np.zeros(len(surface.vertices), np.int64)
         used = np.flatnonzero(surface.from_input >= 0)
         origin[surface.from_input[used]] = used
-        frames = [estimate_frame(head.vertices[origin].astype(np.float64), surface.faces) for head in group]
-        places = [frame.to_canonical(head.vertices) for frame, head in zip(frames, group, strict=True)]
+        # All in the place of the first: what is between two heads that stand apart would be small and askew.
+        target = group[0].vertices.astype(np.float64)
+        places = [_procrustes(head.vertices, target, reflection=False)[1] for head in group]
+        frame = estimate_frame(target[origin], surface.faces)
+        seen = [frame.to_canonical(points[origin]) for points in places]
         part = surface.component.astype(np.int32)
         for i, head in enumerate(group):
             for number in range(factor):
@@ -119,13 +126,8 @@ def _blends(heads: Sequence[_Head], factor: int, seed: int) -> Iterator[_Head | 
                 j = (i + int(rng.integers(1, len(group)))) % len(group)
                 weight = float(rng.uniform(NEAREST, 1 - NEAREST))
                 child = (1 - weight) * places[i] + weight * places[j]
-                parents = places[i][origin], places[j][origin]
-                if is_poor(child[origin], parents, surface.faces, part):
+                if is_poor(frame.to_canonical(child[origin]), (seen[i], seen[j]), surface.faces, part):
                     yield None
                     continue
                 name = f"{head.name}+{group[j].name}+{number}"
-                yield _Head(name, _to_input(frames[i], child), head.faces, head.held_out)
-
-
-def _to_input(frame: Frame, points: NDArray[np.float64]) -> Floats:
-    return (frame.vectors_to_input(points) + frame.origin).astype(np.float32)
+                yield _Head(name, child.astype(np.float32), head.faces, head.held_out)
