@@ -244,10 +244,27 @@ def test_partners_share_family_topology_and_split(sources: dict[str, RigSource])
     assert {other.name for other in found["studio/anna"]} == set(found) - {"studio/anna"}
     first, second, *rest = training
     assert not partners([first, replace(second, family="other")])
-    assert not partners([first, replace(second, faces=second.faces[::-1])])
+    shuffled = np.random.default_rng(0).permutation(len(second.neutral))
+    other = np.where(second.faces < 0, -1, shuffled[second.faces]).astype(np.int32)
+    assert not partners([first, replace(second, faces=other)])
+    # The diagonals of quads are no part of a topology.
+    assert partners([first, replace(second, faces=with_other_diagonals(second.faces))])
     assert not partners([first])
     modes = np.zeros((1, *first.neutral.shape), np.float32)
     assert set(partners([first, replace(second, modes=modes), rest[0]])) == {first.name, rest[0].name}
+
+
+def with_other_diagonals(faces: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Triangles that come in pairs, each pair across the other diagonal of its quad."""
+    turned = faces.copy()
+    for a in range(0, 2 * 32 * 23, 2):
+        first, second = faces[a, :3].tolist(), faces[a + 1, :3].tolist()
+        (lone,) = set(first) - set(second)
+        (far,) = set(second) - set(first)
+        i = first.index(lone)
+        turned[a, :3] = [lone, first[(i + 1) % 3], far]
+        turned[a + 1, :3] = [lone, far, first[(i + 2) % 3]]
+    return turned
 
 
 def test_a_blend_is_in_between(sources: dict[str, RigSource]) -> None:
@@ -331,7 +348,7 @@ def test_samples_are_built_by_identity(data: Path, tmp_path: Path) -> None:
             "1",
             "--split",
             split,
-            "--dress",
+            "--dress-share",
             "0",
         ]
         arguments = ["build", "--data", str(data), "--out", str(out), *options]

@@ -10,9 +10,9 @@ Axis legend: V vertices, T triangles, P = 52 poses.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,20 +21,24 @@ from raf_runtime.eyes import find_eyes
 from raf_training.data.rig_source import Floats, RigSource
 from raf_training.data.samples import plain_head
 
-__all__ = ["NEAREST", "blend", "draw_blend", "is_poor", "partners", "poorness"]
+__all__ = ["NEAREST", "alike", "blend", "draw_blend", "is_poor", "partners", "poorness"]
 
 Doubles = NDArray[np.float64]
 
 # A blend is this far from either parent, at least.
 NEAREST: Final = 0.15
 # A blend is poor where more than these shares are spoilt, of :func:`poorness`: turned, collapsed, sunk. Between people
-# whom the shipped rigs draw, one in 30 is, of ICT-FaceKit, or fewer.
+# whom ICT-FaceKit draws, one in forty is; of the other shipped rigs, fewer (benchmarks/blends.py).
 POOR: Final = np.array([0.001, 0.001, 0.01])
 # A triangle has collapsed below this share of the smaller of its parents' areas.
 _COLLAPSED: Final = 0.05
 # Skin around an eye lies within so many radii of its centre; it is inside of the ball below the other one.
 _AROUND, _INSIDE = 1.35, 0.97
 _TRIES: Final = 8
+# Least share of edges that two meshes of one topology have in common: two of three where every diagonal differs.
+_SHARED: Final = 0.6
+
+Head = TypeVar("Head")
 
 
 def partners(sources: Sequence[RigSource]) -> dict[str, list[RigSource]]:
@@ -51,17 +55,49 @@ def partners(sources: Sequence[RigSource]) -> dict[str, list[RigSource]]:
         Name -> the other heads of the same family and topology. Rigs with identities of their own have none: their
         modes already span what lies between any two of them.
     """
-    alike: dict[tuple[str, int, bytes], list[RigSource]] = {}
-    for source in sources:
-        if not len(source.modes):
-            key = source.family, len(source.neutral), source.faces.tobytes()
-            alike.setdefault(key, []).append(source)
+    fixed = [source for source in sources if not len(source.modes)]
     return {
         source.name: [other for other in group if other is not source]
-        for group in alike.values()
+        for family in dict.fromkeys(source.family for source in fixed)
+        for group in alike(
+            [source for source in fixed if source.family == family], lambda rig: (len(rig.neutral), rig.faces)
+        )
         for source in group
-        if len(group) > 1
     }
+
+
+def alike(heads: Sequence[Head], mesh: Callable[[Head], tuple[int, NDArray[np.integer]]]) -> list[list[Head]]:
+    """Group heads of one topology, two or more.
+
+    They have equally many vertices and most edges in common: where exporters split quads, the diagonals depend on the
+    shape of the head.
+
+    Parameters
+    ----------
+    heads
+        Of any kind.
+    mesh
+        Gives the number of vertices and the faces (F, 3) or (F, 4) of one.
+    """
+    groups: list[tuple[int, NDArray[np.int64], list[Head]]] = []
+    for head in heads:
+        count, faces = mesh(head)
+        edges = _edges(faces, count)
+        for size, others, members in groups:
+            shared = np.intersect1d(edges, others, assume_unique=True).size
+            if size == count and shared > _SHARED * max(len(edges), len(others)):
+                members.append(head)
+                break
+        else:
+            groups.append((count, edges, [head]))
+    return [members for *_, members in groups if len(members) > 1]
+
+
+def _edges(faces: NDArray[np.integer], count: int) -> NDArray[np.int64]:
+    """Undirected edges, each once, as one number."""
+    closed = np.where(faces < 0, faces[:, :1], faces).astype(np.int64)
+    low, high = np.sort(np.stack([closed, np.roll(closed, -1, axis=1)]), axis=0)
+    return np.unique(low[low < high] * count + high[low < high])
 
 
 def draw_blend(source: RigSource, others: Sequence[RigSource], rng: np.random.Generator) -> RigSource:
@@ -95,7 +131,7 @@ def blend(first: RigSource, second: RigSource, weight: float) -> RigSource:
     Parameters
     ----------
     first, second
-        With equal faces.
+        Of one topology; the faces are those of the first.
     weight
         Of the second.
 

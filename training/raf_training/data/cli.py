@@ -43,7 +43,7 @@ def _build(options: argparse.Namespace) -> None:
         options.split,
         options.samples,
         options.seed,
-        SampleOptions(dress_share=options.dress),
+        SampleOptions(warp_share=options.warp_share, dress_share=options.dress_share),
         factor=options.factor,
     )
     build.build(plan, options.processes)
@@ -147,7 +147,7 @@ def _fill_build(command: argparse.ArgumentParser) -> None:
         "--split", choices=tuple(build.SPLITS), default="train", help="identities to draw (train)"
     )
     command.add_argument("--seed", type=_count, default=0)
-    shipped, dressed = list(build.SHARES), SampleOptions().dress_share
+    shipped, defaults = list(build.SHARES), SampleOptions()
     command.add_argument(
         "--families",
         nargs="+",
@@ -162,13 +162,14 @@ def _fill_build(command: argparse.ArgumentParser) -> None:
         help="heads to blend for each head of an imported family that has others of its topology "
         f"({build.FACTOR}, as in the paper; 0 for none)",
     )
-    command.add_argument(
-        "--dress",
-        type=_share,
-        default=dressed,
-        help="share of the samples that wear hats, hair, glasses or collars of rocketbox_neutral.npz "
-        f"({dressed}; 0 does without the archive)",
-    )
+    for name, what in (
+        ("warp", "bent by a strong warp"),
+        ("dress", "that wear hats, hair, glasses or collars"),
+    ):
+        share = getattr(defaults, f"{name}_share")
+        command.add_argument(
+            f"--{name}-share", type=_share, default=share, metavar="SHARE", help=f"of heads {what} ({share})"
+        )
     command.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="(all cores)")
     command.set_defaults(command=_build)
 

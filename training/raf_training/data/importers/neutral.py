@@ -20,7 +20,7 @@ from raf_runtime.frame import estimate_frame
 from raf_runtime.surface import Surface
 from raf_sdk.io import read_mesh
 from raf_training.data.archives import check_new, check_ragged, write_archive
-from raf_training.data.blend import NEAREST, is_poor
+from raf_training.data.blend import NEAREST, alike, is_poor
 from raf_training.data.importers.meshes import Floats, expand
 from raf_training.data.own import is_held_out
 from raf_training.errors import DataError
@@ -101,10 +101,13 @@ def _read(path: Path, index: int, count: int) -> _Head:
 
 def _groups(heads: Sequence[_Head]) -> list[list[_Head]]:
     """Heads of one topology on one side of the split, two or more."""
-    groups: dict[tuple[bool, int, bytes], list[_Head]] = {}
-    for head in heads:
-        groups.setdefault((head.held_out, len(head.vertices), head.faces.tobytes()), []).append(head)
-    return [group for group in groups.values() if len(group) > 1]
+    return [
+        group
+        for side in (False, True)
+        for group in alike(
+            [head for head in heads if head.held_out == side], lambda head: (len(head.vertices), head.faces)
+        )
+    ]
 
 
 def _blends(heads: Sequence[_Head], factor: int, seed: int) -> Iterator[_Head | None]:
