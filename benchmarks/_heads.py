@@ -10,7 +10,7 @@ import trimesh
 from numpy.typing import NDArray
 
 from raf_sdk._mesh import Mesh
-from raf_training.data.rig_source import read_archive
+from raf_training.data.archives import read_archive
 from raf_training.data.sources import load_sources
 
 __all__ = ["write_ict", "write_scan"]

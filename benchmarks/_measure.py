@@ -16,7 +16,8 @@ import raf_sdk
 from raf_runtime.contract import ARKIT_POSES
 from raf_runtime.frame import Frame
 from raf_sdk._rigger import Prepared
-from raf_training.data.rig_source import RigSource, read_archive
+from raf_training.data.archives import read_archive
+from raf_training.data.rig_source import RigSource
 from raf_training.data.sources import load_sources
 from raf_training.frame_check import frame_error
 

@@ -23,7 +23,8 @@ from tqdm import tqdm
 import raf_sdk
 from raf_runtime.contract import ARKIT_POSES
 from raf_sdk import Mesh, Report, Rig, Rigger
-from raf_training.data.rig_source import RigSource, read_archive
+from raf_training.data.archives import read_archive
+from raf_training.data.rig_source import RigSource
 from raf_training.data.sources import load_sources
 
 # As in quality.py: training draws from (seed, 0 or 1, i).

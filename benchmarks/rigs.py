@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 import raf_sdk
 from raf_runtime.contract import ARKIT_POSES
 from raf_runtime.errors import RafError
-from raf_sdk.check._names import match_names
+from raf_runtime.names import match_names
 
 SHIPPED = Path(raf_sdk.__file__).parent / "data" / "model.onnx"
 # Of ICT's mean head, in canonical units (see quality.py).

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import raf_sdk
 from raf_sdk._preview import frame_head, render
-from raf_training.data.rig_source import read_archive
+from raf_training.data.archives import read_archive
 from raf_training.data.sources import load_sources
 
 HUMANS = ("ict", "makehuman", "makehuman/female_generic", "vitruvian")

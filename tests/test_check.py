@@ -14,12 +14,12 @@ from PIL import Image
 import raf_sdk
 from raf_runtime.contract import ARKIT_POSES
 from raf_runtime.frame import Frame
+from raf_runtime.names import match_names
 from raf_sdk import Mesh, Report, Rig
 from raf_sdk._cli import main
 from raf_sdk._report import Bar, Check
 from raf_sdk.check import arkit_name
 from raf_sdk.check._head import Head
-from raf_sdk.check._names import match_names
 from raf_sdk.check._view import View, newly_seen
 from raf_sdk.io import read_mesh
 

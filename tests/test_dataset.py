@@ -241,3 +241,21 @@ def test_a_tensor_of_another_shape_or_not_finite_is_named(tmp_path: Path, name: 
     write_sample(folder.paths[0], sample(), **{name: value})
     with pytest.raises(DataError, match=rf"000000\.safetensors: {name} is not"):
         folder[0]
+
+
+def test_headers_are_checked_before_a_training(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, 3)
+    folder.check()
+    last = tmp_path / "000002.safetensors"
+    whole = last.read_bytes()
+    last.write_bytes(whole[:-1])
+    with pytest.raises(DataError, match=r"000002\.safetensors is not a readable sample"):
+        folder.check()
+    write_sample(last, sample(), deltas=torch.zeros(P, V - 1, 3))
+    with pytest.raises(DataError, match=r"000002\.safetensors: deltas is \(52, 41, 3\), not \(52, 42, 3\)"):
+        folder.check()
+    write_sample(last, sample(), positions=torch.tensor(0.0))
+    with pytest.raises(DataError, match=r"000002\.safetensors is not a readable sample"):
+        folder.check()
+    last.write_bytes(whole)
+    folder.check()

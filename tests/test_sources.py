@@ -224,7 +224,7 @@ def test_unreadable_archive_is_named(tmp_path: Path) -> None:
 
 def test_missing_array_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "ict_facekit.npz", vertices=np.zeros((3, 3), np.float32))
-    with pytest.raises(DataError, match="ict archive lacks 'identity_deltas'"):
+    with pytest.raises(DataError, match=r"ict_facekit\.npz lacks 'faces'"):
         load_sources(tmp_path, ["ict"])
 
 

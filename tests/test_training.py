@@ -241,3 +241,15 @@ def test_the_command_names_bad_data(
     error = capsys.readouterr().err
     assert error.startswith("raf-train: ") and "raf-data build" in error
     assert not plan.out.exists()
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_damaged_sample_stops_a_training_before_it_writes(
+    plan: TrainPlan, tmp_path: Path, split: str
+) -> None:
+    folder = Path(shutil.copytree(plan.train.parent, tmp_path / "data"))
+    last = sorted((folder / split).glob("*.safetensors"))[-1]
+    last.write_bytes(last.read_bytes()[:-100])
+    with pytest.raises(DataError, match=rf"{last.name} is not a readable sample"):
+        train(replace(plan, train=folder / "train", val=folder / "val"))
+    assert not plan.out.exists()

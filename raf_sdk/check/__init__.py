@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from raf_runtime.names import arkit_name
 from raf_sdk._report import Check, Report
 from raf_sdk.check._eyes import Aperture, check_blinks, check_eyeballs, check_gaze, check_lids
 from raf_sdk.check._head import Head
 from raf_sdk.check._mirror import check_mirror
 from raf_sdk.check._motion import check_direction, check_place, check_reach, check_still
 from raf_sdk.check._mouth import check_jaw, check_seal, check_teeth
-from raf_sdk.check._names import arkit_name
 from raf_sdk.check._surface import check_seams, check_triangles
 
 if TYPE_CHECKING:

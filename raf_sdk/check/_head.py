@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from raf_runtime.names import match_names
 from raf_runtime.surface import Surface, face_areas
 from raf_sdk.check._eyeballs import find_eyes
 from raf_sdk.check._frame import find_frame
-from raf_sdk.check._names import match_names
 from raf_sdk.check._view import FACE, Seen
 
 if TYPE_CHECKING:

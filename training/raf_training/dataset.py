@@ -96,13 +96,9 @@ class SampleFolder:
                 source = file.metadata()["source"]
                 tensors = {name: file.get_tensor(name) for name in (*INPUTS, "deltas", "mask")}
             vertices, eigenpairs = len(tensors["positions"]), len(tensors["eigenvalues"])
-        except (OSError, SafetensorError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{path} is not a readable sample ({error}); delete it and run `raf-data build`"
-            ) from error
-        poses = len(ARKIT_POSES)
-        for name, axes in {**INPUTS, "deltas": (poses, "V", 3), "mask": (poses,)}.items():
-            shape = tuple(vertices if axis == "V" else eigenpairs if axis == "K" else axis for axis in axes)
+        except _UNREADABLE as error:
+            raise _unreadable(path, error) from error
+        for name, shape in _shapes(vertices, eigenpairs).items():
             found = tensors[name]
             if found.shape != shape or not found.isfinite().all():
                 raise DataError(
@@ -113,6 +109,29 @@ class SampleFolder:
         return Sample(
             SurfaceTensors(*(tensors[name].float() for name in INPUTS)), deltas, tensors["mask"], source
         )
+
+    def check(self) -> None:
+        """Check the headers of all samples: a fault at the end of a folder shall not end a training of days.
+
+        Raises
+        ------
+        DataError
+            If one is truncated, lacks a tensor, or has one of another shape.
+        """
+        for path in self.paths:
+            try:
+                with safe_open(path, framework="pt") as file:
+                    found = {
+                        name: tuple(file.get_slice(name).get_shape()) for name in (*INPUTS, "deltas", "mask")
+                    }
+                    wanted = _shapes(found["positions"][0], found["eigenvalues"][0])
+            except (*_UNREADABLE, IndexError) as error:
+                raise _unreadable(path, error) from error
+            if bad := [name for name, shape in wanted.items() if found[name] != shape]:
+                name = bad[0]
+                raise DataError(
+                    f"{path}: {name} is {found[name]}, not {wanted[name]}; delete it and run `raf-data build`"
+                )
 
     def stream(self, seed: int, first: int, last: int) -> Iterator[Sample]:
         """Yield the augmented samples of steps ``first`` to ``last - 1``, the next one read ahead.
@@ -141,10 +160,23 @@ def _family(path: Path) -> str:
     try:
         with safe_open(path, framework="pt") as file:
             return file.metadata()["source"].partition("/")[0]
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} is not a readable sample ({error}); delete it and run `raf-data build`"
-        ) from error
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
+_UNREADABLE = (OSError, SafetensorError, KeyError, TypeError)
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} is not a readable sample ({error}); delete it and run `raf-data build`")
+
+
+def _shapes(vertices: int, eigenpairs: int) -> dict[str, tuple[int, ...]]:
+    poses, sizes = len(ARKIT_POSES), {"V": vertices, "K": eigenpairs}
+    return {
+        name: tuple(sizes[axis] if isinstance(axis, str) else axis for axis in axes)
+        for name, axes in {**INPUTS, "deltas": (poses, "V", 3), "mask": (poses,)}.items()
+    }
 
 
 def mirror(sample: Sample) -> Sample:

@@ -91,6 +91,8 @@ def train(plan: TrainPlan) -> dict[str, float]:
     torch.manual_seed(plan.seed)
     device = _device(plan.device)
     heads, held_out = SampleFolder(plan.train, plan.leave_out), SampleFolder(plan.val)
+    heads.check()
+    held_out.check()
     network = RigNetwork(CONFIGS[plan.config])
     attribution = list(heads.attribution.values())
     if plan.init is not None:

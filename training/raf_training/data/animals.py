@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from raf_training.data.rig_source import Floats, RigSource, Shapes, build_source, read_archive
+from raf_training.data.archives import check_layout, read_archive
+from raf_training.data.rig_source import Floats, RigSource, Shapes, build_source
 
 __all__ = ["load_animals"]
 
@@ -47,9 +48,14 @@ def load_animals(data_dir: Path) -> list[RigSource]:
     DataError
         If the archive is missing or incomplete.
     """
-    archive = read_archive(data_dir / "weboji_animals.npz")
+    path = data_dir / "weboji_animals.npz"
+    archive = read_archive(path, {"names": ("N",), "expression_names": ("P",)})
     names = archive["expression_names"].tolist()
-    return [_load(archive, names, animal) for animal in archive["names"].tolist()]
+    animals = archive["names"].tolist()
+    for animal in animals:
+        layout = {"vertices": ("V", 3), "faces": ("F", 4), "deltas": (len(names), "V", 3)}
+        check_layout(path, archive, {f"{animal}_{name}": axes for name, axes in layout.items()})
+    return [_load(archive, names, animal) for animal in animals]
 
 
 def _load(archive: dict[str, NDArray[np.generic]], names: list[str], animal: str) -> RigSource:

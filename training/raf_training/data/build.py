@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,24 +18,32 @@ import numpy as np
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
+from raf_training.data.blend import draw_blend, partners
 from raf_training.data.rig_source import RigSource
 from raf_training.data.samples import SampleOptions, draw_sample
-from raf_training.data.sources import load_families
+from raf_training.data.sources import FAMILIES, check_families, load_families
 from raf_training.data.wardrobe import ATTRIBUTION, Wardrobe, load_wardrobe
 from raf_training.errors import DataError
 
-__all__ = ["SHARES", "SPLITS", "BuildPlan", "build", "pick_source"]
+__all__ = ["FACTOR", "SHARES", "SPLITS", "BuildPlan", "blended", "build", "pick_source"]
 
 # The first number of a sample's seed: training and held-out identities never share a stream.
 SPLITS = {"train": 0, "val": 1}
 # How often each family is drawn.
 SHARES = {"ict": 0.38, "makehuman": 0.27, "vitruvian": 0.23, "animals": 0.12}
+OWN_SHARE = 0.25  # of a family of one's own
 MANIFEST = "manifest.json"
+# Blends of each rigged head, as of each in the paper.
+FACTOR = 25
 
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """What to build: archives' folder, result's folder, families, split, number of samples, seed."""
+    """What to build: archives' folder, result's folder, families, split, number of samples, seed.
+
+    ``factor`` is how many heads are blended for each fixed head that has others of its topology (see
+    :mod:`raf_training.data.blend`); none for rigs that have identities.
+    """
 
     data: Path
     out: Path
@@ -43,13 +52,17 @@ class BuildPlan:
     samples: int
     seed: int
     options: SampleOptions = field(default_factory=SampleOptions)
+    factor: int = FACTOR
 
     def manifest(self) -> dict[str, object]:
         """Everything that determines the samples, except how many there are."""
+        # Blends are of one's own families alone: without these, they determine nothing.
+        own = any(family not in FAMILIES for family in self.families)
         return {
             "families": list(self.families),
             "split": self.split,
             "seed": self.seed,
+            **({"factor": self.factor} if own else {}),
             # Through JSON and back, so that it compares equal to one that was read.
             "options": json.loads(json.dumps(asdict(self.options))),
         }
@@ -59,7 +72,7 @@ def pick_source(
     sources: dict[str, RigSource], families: tuple[str, ...], rng: np.random.Generator
 ) -> RigSource:
     """Draw a family by its share, then one of its rigs; a base mesh, named like its family, is half of it."""
-    shares = np.array([SHARES[family] for family in families])
+    shares = np.array([SHARES.get(family, OWN_SHARE) for family in families])
     family = families[rng.choice(len(families), p=shares / shares.sum())]
     others = [source for source in sources.values() if source.family == family and source.name != family]
     base = sources.get(family)
@@ -74,14 +87,15 @@ def build(plan: BuildPlan, processes: int) -> None:
     Raises
     ------
     DataError
-        If a family is unknown, the archives are missing, or the folder holds samples of another plan.
+        If a family is unknown, archives are missing or damaged, or the folder holds samples of another plan: nothing
+        is written then. If a sample comes out with numbers that are not finite.
     """
-    if unknown := [family for family in plan.families if family not in SHARES]:
-        raise DataError(f"unknown family {unknown[0]!r}; there are {', '.join(SHARES)}")
+    check_families(plan.data, plan.families)
     manifest = plan.out / MANIFEST
     if manifest.is_file() and not _fits(plan, manifest):
         raise DataError(f"{plan.out} holds samples of another plan ({manifest}); choose another folder")
-    sources = load_families(plan.data, plan.families)
+    sources = _load(plan)
+    _wardrobe(plan)  # a fault in it is found before anything is written
     plan.out.mkdir(parents=True, exist_ok=True)
     lines = {source.family: source.attribution for source in sources.values()}
     if plan.options.dress_share:
@@ -115,20 +129,49 @@ def _replace(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-_state: tuple[BuildPlan, dict[str, RigSource], Wardrobe | None]
+def _load(plan: BuildPlan) -> dict[str, RigSource]:
+    """The rigs of one split: heads that are held out are drawn, and blended, for ``val`` alone."""
+    wanted = (None, plan.split == "val")
+    sources = load_families(plan.data, plan.families)
+    return {name: source for name, source in sources.items() if source.held_out in wanted}
+
+
+def _wardrobe(plan: BuildPlan) -> Wardrobe | None:
+    return load_wardrobe(plan.data) if plan.options.dress_share else None
+
+
+def blended(
+    source: RigSource, others: Sequence[RigSource], rng: np.random.Generator, plan: BuildPlan
+) -> RigSource:
+    """Draw a head itself or one of its ``factor`` blends, each from a random stream of its own."""
+    number = int(rng.integers(plan.factor + 1))
+    if number == 0:
+        return source
+    stream = [plan.seed, SPLITS[plan.split], number, *source.name.encode()]
+    return draw_blend(source, others, np.random.default_rng(stream))
+
+
+_state: tuple[BuildPlan, dict[str, RigSource], dict[str, list[RigSource]], Wardrobe | None]
 
 
 def _start(plan: BuildPlan) -> None:
     global _state
-    wardrobe = load_wardrobe(plan.data) if plan.options.dress_share else None
-    _state = plan, load_families(plan.data, plan.families), wardrobe
+    sources = _load(plan)
+    _state = plan, sources, partners(list(sources.values())), _wardrobe(plan)
 
 
 def _draw(index: int) -> None:
-    plan, sources, wardrobe = _state
+    plan, sources, others, wardrobe = _state
     rng = np.random.default_rng([plan.seed, SPLITS[plan.split], index])
     source = pick_source(sources, plan.families, rng)
+    if source.name in others:
+        source = blended(source, others[source.name], rng, plan)
     arrays = draw_sample(source, rng, plan.options, wardrobe)
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise DataError(
+                f"sample {index} of {source.name}: {name} overflows float16; its shapes move it too far: mend the rig"
+            )
     temporary = _path(plan, index).with_suffix(".tmp")
     save_file(
         {k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, metadata={"source": source.name}

@@ -10,7 +10,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from raf_runtime.contract import ARKIT_POSES
-from raf_training.data.rig_source import Floats, RigSource, Shapes, build_source, read_archive
+from raf_training.data.archives import Layout, read_archive
+from raf_training.data.rig_source import Floats, RigSource, Shapes, build_source
 
 __all__ = ["load_ict"]
 
@@ -19,6 +20,16 @@ ATTRIBUTION: Final = "ICT-FaceKit (c) 2020 USC Institute for Creative Technologi
 _SPLIT: Final = {"browInnerUp", "cheekPuff"}  # one ARKit name, two ICT shapes
 _UNSIDED: Final = {"jawLeft", "jawRight", "mouthLeft", "mouthRight"}  # a direction, not a side
 _ABSENT: Final = {"tongueOut"}
+
+_LAYOUT: Final[Layout] = {
+    "vertices": ("V", 3),
+    "faces": ("F", 4),
+    "vertex_part": ("V",),
+    "part_names": ("N",),
+    "identity_deltas": ("M", "V", 3),
+    "expression_names": ("P",),
+    "expression_deltas": ("P", "V", 3),
+}
 
 # Degrees that a look turns an eyeball; MakeHuman's are 15, 15, 10, 11, Vitruvian's 28, 20, 15, 12.
 _GAZE: Final = {"In": 20.0, "Out": 20.0, "Up": 14.0, "Down": 14.0}
@@ -64,7 +75,7 @@ def load_ict(data_dir: Path) -> list[RigSource]:
     DataError
         If the archive is missing or incomplete.
     """
-    archive = read_archive(data_dir / "ict_facekit.npz")
+    archive = read_archive(data_dir / "ict_facekit.npz", _LAYOUT)
     modes = archive["identity_deltas"]
     own = dict(zip(archive["expression_names"].tolist(), archive["expression_deltas"], strict=True))
     shapes: Shapes = {

@@ -11,11 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raf_runtime.contract import ARKIT_POSES
-from raf_training.data.rig_source import Floats, RigSource, Sampler, build_source, read_archive
+from raf_training.data.archives import Arrays, Layout, read_archive
+from raf_training.data.rig_source import Floats, RigSource, Sampler, build_source
+from raf_training.errors import DataError
 
 __all__ = ["load_makehuman", "makehuman_sampler"]
 
 ATTRIBUTION: Final = "MakeHuman base mesh, targets and proxies, CC0; ARKit face units by Mika Suominen, CC0"
+
+_LAYOUT: Final[Layout] = {
+    "vertices": ("V", 3),
+    "faces": ("F", 4),
+    "identity_names": ("M",),
+    "identity_deltas": ("M", "V", 3),
+    "expression_names": ("P",),
+    "expression_deltas": ("P", "V", 3),
+}
 
 _RACES: Final = ("african", "asian", "caucasian")
 _AGES: Final = ("child", "young", "old")
@@ -64,8 +75,8 @@ def load_makehuman(data_dir: Path) -> list[RigSource]:
     DataError
         If an archive is missing or incomplete.
     """
-    head = read_archive(data_dir / "makehuman_heads.npz")
-    proxies = read_archive(data_dir / "makehuman_proxies.npz")
+    head = read_archive(data_dir / "makehuman_heads.npz", _LAYOUT)
+    proxies = _read_proxies(data_dir / "makehuman_proxies.npz", len(head["vertices"]))
     own = dict(zip(head["expression_names"].tolist(), head["expression_deltas"], strict=True))
     sample = makehuman_sampler(head["identity_names"].tolist())
     modes = head["identity_deltas"]
@@ -108,6 +119,19 @@ def load_makehuman(data_dir: Path) -> list[RigSource]:
         for name in proxies["names"].tolist()
     ]
     return [base, *bound]
+
+
+def _read_proxies(path: Path, count: int) -> Arrays:
+    """Read the proxies; they are bound to ``count`` vertices of the head."""
+    proxies = read_archive(path, {"names": ("N",)})
+    for name in proxies["names"].tolist():
+        bind, weights = proxies[f"{name}_bind"], proxies[f"{name}_weights"]
+        if bind.shape != weights.shape or bind.min() < 0 or bind.max() >= count:
+            raise DataError(
+                f"{path}: {name} is not bound to the {count} vertices of makehuman_heads.npz; "
+                "make both again with `raf-data import makehuman`"
+            )
+    return proxies
 
 
 def makehuman_sampler(names: Sequence[str]) -> Sampler:

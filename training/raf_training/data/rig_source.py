@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from raf_runtime.contract import ARKIT_POSES
 from raf_training.errors import DataError
 
-__all__ = ["Floats", "RigSource", "Sampler", "Shapes", "build_source", "read_archive"]
+__all__ = ["Floats", "RigSource", "Sampler", "Shapes", "build_source"]
 
 Floats = NDArray[np.float32]
 Shapes = dict[str, Floats]  # name -> (V, 3) displacements
@@ -60,6 +59,8 @@ class RigSource:
     fit_weights
         ``(V,) float32`` summing to 1, or None: where given, identities are moved and scaled to fit the
         neutral face there. The shapes do not depend on the identity, so that the face must keep its size.
+    held_out
+        Whether the rig is for tests only; None where training and tests draw identities, or warps, of their own.
     """
 
     name: str
@@ -74,6 +75,12 @@ class RigSource:
     modes: Floats
     sample_weights: Sampler
     fit_weights: Floats | None = None
+    held_out: bool | None = None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether training and tests have nothing but this one head of the rig."""
+        return not len(self.modes) and self.held_out is None
 
     def identity(self, rng: np.random.Generator) -> Floats:
         """Draw one identity.
@@ -129,12 +136,13 @@ def build_source(
     sample_weights: Sampler,
     keep_face_size: bool,
     anchors: Floats | None = None,
+    held_out: bool | None = None,
 ) -> RigSource:
     """Make a source; mask, parts, anchors and fit weights follow from the faces and the shapes.
 
     Parameters
     ----------
-    name, family, attribution, faces, neutral, modes, sample_weights
+    name, family, attribution, faces, neutral, modes, sample_weights, held_out
         As in :class:`RigSource`.
     shapes
         ARKit name -> ``(V, 3)`` displacements; poses left out are masked.
@@ -151,8 +159,10 @@ def build_source(
     Raises
     ------
     DataError
-        If the rig lacks a shape that its anchors are made of.
+        If the rig lacks a shape that its anchors are made of, has a shape that ARKit has not, or faces, shapes or
+        modes that do not fit its vertices.
     """
+    _check(name, faces, neutral, shapes, modes)
     mask = np.array([pose in shapes for pose in ARKIT_POSES])
     deltas = np.zeros((len(ARKIT_POSES), *neutral.shape), np.float32)
     for pose, shape in shapes.items():
@@ -181,7 +191,29 @@ def build_source(
         modes=modes.astype(np.float32),
         sample_weights=sample_weights,
         fit_weights=motion / motion.sum() if keep_face_size else None,
+        held_out=held_out,
     )
+
+
+def _check(
+    name: str,
+    faces: NDArray[np.int32],
+    neutral: Floats,
+    shapes: Mapping[str, Floats],
+    modes: NDArray[np.float16],
+) -> None:
+    count = len(neutral)
+    if faces.ndim != 2 or faces.shape[1] != 4 or faces[:, :3].min() < 0 or faces.max() >= count:
+        raise DataError(
+            f"{name}: faces {faces.shape} are not (F, 4) vertices of {count}; make its archive again"
+        )
+    if unknown := [pose for pose in shapes if pose not in ARKIT_POSES]:
+        raise DataError(f"{name}: {unknown[0]!r} is none of the 52 ARKit shapes; rename it, or leave it out")
+    for what, field in (*shapes.items(), *(("an identity mode", mode) for mode in modes[:1])):
+        if field.shape != neutral.shape:
+            raise DataError(
+                f"{name}: {what} has {len(field)} displacements for {count} vertices; make its archive again"
+            )
 
 
 def _tilt(weights: Floats, points: Floats, goal: Floats) -> Floats:
@@ -198,31 +230,3 @@ def _components(faces: NDArray[np.int32], count: int) -> NDArray[np.int32]:
     start, end = closed.ravel(), np.roll(closed, -1, axis=1).ravel()
     edges = coo_array((np.ones(len(start), np.int8), (start, end)), shape=(count, count))
     return connected_components(edges, directed=False)[1].astype(np.int32)
-
-
-def read_archive(path: Path) -> dict[str, NDArray[Any]]:
-    """Read every array of an ``.npz`` archive; nothing is ever unpickled.
-
-    Parameters
-    ----------
-    path
-        The archive.
-
-    Returns
-    -------
-    dict
-        Array name -> array.
-
-    Raises
-    ------
-    DataError
-        If the file is missing or is not such an archive.
-    """
-    if not path.is_file():
-        raise DataError(f"{path} does not exist; make it with `raf-data`, or pass the folder that holds it")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, AttributeError) as error:
-        message = f"{path} is not a readable .npz archive ({error}); make it again with `raf-data`"
-        raise DataError(message) from error

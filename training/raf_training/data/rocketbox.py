@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from raf_runtime.frame import Frame
 from raf_runtime.surface import Surface
-from raf_training.data.rig_source import read_archive
-from raf_training.errors import DataError
+from raf_training.data.archives import RAGGED, check_ragged, read_archive
 
 __all__ = ["ATTRIBUTION", "RocketboxHead", "load_rocketbox"]
 
@@ -75,13 +74,9 @@ def load_rocketbox(data_dir: Path) -> list[RocketboxHead]:
         If the archive is missing or incomplete.
     """
     path = data_dir / "rocketbox_neutral.npz"
-    archive = read_archive(path)
-    try:
-        names, vertices, faces, first_vertex, first_face = (
-            archive[name] for name in ("names", "vertices", "faces", "vertex_offsets", "face_offsets")
-        )
-    except KeyError as error:
-        raise DataError(f"{path} lacks {error}; make it again with `raf-data`") from error
+    archive = read_archive(path, RAGGED)
+    check_ragged(path, archive)
+    names, vertices, faces, first_vertex, first_face = (archive[name] for name in RAGGED)
     every, offset = _HELD_OUT
     heads = (
         _head(

@@ -42,8 +42,8 @@ class SampleOptions:
     crop_share : share of samples that are cropped to a mask, a head or a bust.
     hole_share : share of samples with a few holes.
     bare_share : share of samples that lose all loose parts; as many again lose a third of them.
-    warp_share : share of samples that a smooth warp carries to a face that no rig has; a rig without identities is
-        always warped.
+    warp_share : share of samples that a smooth warp carries to a face that no rig has; a rig without identities, and
+        without others to hold out, is always warped.
     dress_share : share of samples that wear hats, hair, glasses or collars, which no pose moves.
     """
 
@@ -114,7 +114,7 @@ def draw_head(
     if rng.random() < options.hole_share and (left := faces[~_holes(head.vertices, faces, rng)]).size > 600:
         faces = left
     head = _retriangulate(_compact(head, faces), rng, options)
-    if rng.random() < options.warp_share or not len(source.modes):
+    if rng.random() < options.warp_share or source.is_alone:
         head = _warped(head, rng)
     if wardrobe is not None and rng.random() < options.dress_share:
         head = _dressed(head, wardrobe, rng)

@@ -9,11 +9,12 @@ from typing import Final
 from raf_training.data.animals import load_animals
 from raf_training.data.ict import load_ict
 from raf_training.data.makehuman import load_makehuman
+from raf_training.data.own import load_own
 from raf_training.data.rig_source import RigSource
 from raf_training.data.vitruvian import load_vitruvian
 from raf_training.errors import DataError
 
-__all__ = ["FAMILIES", "RigSource", "load_families", "load_sources"]
+__all__ = ["FAMILIES", "RigSource", "check_families", "load_families", "load_sources"]
 
 FAMILIES: Final[dict[str, Callable[[Path], list[RigSource]]]] = {
     "ict": load_ict,
@@ -21,6 +22,8 @@ FAMILIES: Final[dict[str, Callable[[Path], list[RigSource]]]] = {
     "vitruvian": load_vitruvian,
     "animals": load_animals,
 }
+# What manifests of samples call something else.
+_RESERVED: Final = ("", "wardrobe")
 
 
 def load_sources(data_dir: Path, names: Sequence[str] | None = None) -> dict[str, RigSource]:
@@ -59,7 +62,8 @@ def load_families(data_dir: Path, families: Sequence[str]) -> dict[str, RigSourc
     data_dir
         Folder of the archives that ``raf-data`` makes.
     families
-        Keys of ``FAMILIES``.
+        Keys of ``FAMILIES``, or names of archives in that folder that ``raf-data import gltf`` made, without
+        ``.npz``.
 
     Returns
     -------
@@ -71,12 +75,30 @@ def load_families(data_dir: Path, families: Sequence[str]) -> dict[str, RigSourc
     DataError
         If a family is unknown, or an archive is missing or unusable.
     """
-    if unknown := [family for family in families if family not in FAMILIES]:
-        raise DataError(f"unknown source {unknown[0]!r}; families are {', '.join(FAMILIES)}")
+    check_families(Path(data_dir), families)
     return {source.name: source for family in families for source in _load_family(family, Path(data_dir))}
 
 
+def check_families(data_dir: Path, families: Sequence[str]) -> None:
+    """Check that families exist, without reading them.
+
+    Raises
+    ------
+    DataError
+        If one is neither shipped nor the name of an archive.
+    """
+    for family in families:
+        plain = Path(family).name == family and family not in _RESERVED
+        if family not in FAMILIES and not (plain and (data_dir / f"{family}.npz").is_file()):
+            raise DataError(
+                f"unknown family {family!r}; there are {', '.join(FAMILIES)}, and what "
+                f"`raf-data import gltf -o {data_dir / 'NAME.npz'}` makes"
+            )
+
+
 def _load_family(family: str, data_dir: Path) -> list[RigSource]:
+    if family not in FAMILIES:
+        return load_own(data_dir / f"{family}.npz")
     try:
         return FAMILIES[family](data_dir)
     except KeyError as error:

@@ -8,12 +8,22 @@ from typing import Final
 
 import numpy as np
 
-from raf_training.data.rig_source import Floats, RigSource, Sampler, build_source, read_archive
+from raf_training.data.archives import Layout, read_archive
+from raf_training.data.rig_source import Floats, RigSource, Sampler, build_source
 from raf_training.data.vitruvian_poses import vitruvian_shapes
 
 __all__ = ["load_vitruvian", "vitruvian_sampler"]
 
 ATTRIBUTION: Final = "CharMorph Vitruvian by Sean Buckley and Olaf Delgado-Friedrichs, CC0"
+
+_LAYOUT: Final[Layout] = {
+    "vertices": ("V", 3),
+    "faces": ("F", 4),
+    "identity_names": ("M",),
+    "identity_deltas": ("M", "V", 3),
+    "expression_names": ("P",),
+    "expression_deltas": ("P", "V", 3),
+}
 
 _SLIDER_CHANCE: Final = 0.35
 _SLIDER_MAX: Final = 0.8
@@ -49,7 +59,7 @@ def load_vitruvian(data_dir: Path) -> list[RigSource]:
     DataError
         If the archive is missing or incomplete.
     """
-    archive = read_archive(data_dir / "vitruvian.npz")
+    archive = read_archive(data_dir / "vitruvian.npz", _LAYOUT)
     names = archive["expression_names"].tolist()
     return [
         build_source(
