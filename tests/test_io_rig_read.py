@@ -195,3 +195,29 @@ def test_obj_folders_of_two_topologies_are_refused(tmp_path: Path) -> None:
     (tmp_path / "rig" / "jawOpen.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
     with pytest.raises(MeshFileError, match=r"jawOpen\.obj has 3 vertices, neutral\.obj 8"):
         Rig.load(tmp_path / "rig")
+
+
+def test_an_array_whose_header_is_cut_short_is_refused(tmp_path: Path) -> None:
+    RIG.save(tmp_path / "good.npz")
+    path = tmp_path / "rig.npz"
+    with zipfile.ZipFile(tmp_path / "good.npz") as good, zipfile.ZipFile(path, "w") as bad:
+        for name in good.namelist():
+            data = good.read(name)
+            if name == "deltas.npy":  # the dictionary in the header ends after its first key
+                data = data[:8] + struct.pack("<H", 10) + b"{'descr': " + data[20:]
+            bad.writestr(name, data)
+    with pytest.raises(MeshFileError, match=r"rig\.npz: it is not an \.npz archive that can be read"):
+        Rig.load(path)
+
+
+def test_a_stream_that_does_not_unpack_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rig.npz"
+    RIG.save(path)
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo("deltas.npy")
+    data = bytearray(path.read_bytes())
+    start = entry.header_offset + 30 + len("deltas.npy")
+    data[start : start + 40] = b"\xff" * 40
+    path.write_bytes(bytes(data))
+    with pytest.raises(MeshFileError, match=r"rig\.npz"):
+        Rig.load(path)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import math
 import os
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +29,8 @@ __all__ = ["read_rig"]
 
 _NEUTRAL: Final = "neutral.obj"
 _ARRAYS: Final = ("names", "deltas", "vertices", "faces")
+# NumPy reads an array's header with Python's own tokenizer, and passes on how that fails.
+_BROKEN: Final = (zipfile.BadZipFile, zlib.error, tokenize.TokenError)
 
 
 def read_rig(path: str | os.PathLike[str], wanted: Callable[[str], object]) -> Rig:
@@ -77,7 +81,7 @@ def _read_npz(data: bytes, wanted: Callable[[str], object]) -> Rig:
             arrays = {name: _array(archive, name) for name in _ARRAYS}
     except KeyError as error:
         raise MeshFileError(f"{error.args[0]}; a rig has {', '.join(_ARRAYS)}") from error
-    except (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
+    except (*_BROKEN, OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
         if isinstance(error, MeshError):
             raise
         raise MeshFileError(f"it is not an .npz archive that can be read: {error}") from error
