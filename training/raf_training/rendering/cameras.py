@@ -8,7 +8,7 @@ front the character's left is on the right of the image.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, radians, sin
 from typing import Final
 
@@ -79,10 +79,12 @@ class Camera:
 
 # A whole human head, with an open jaw; of a bust, the shoulders are cut off.
 FRONT: Final = Camera()
+# Around the middle of the head, not its face.
+_MIDDLE: Final = Camera(target=(0.0, 0.1, -1.5), extent=3.6)
 VIEWS: Final = {
     "front": FRONT,
-    "left": Camera(azimuth=40.0),
-    "right": Camera(azimuth=-40.0),
-    "above": Camera(elevation=25.0),
-    "below": Camera(elevation=-25.0),
+    "left": replace(_MIDDLE, azimuth=40.0),
+    "right": replace(_MIDDLE, azimuth=-40.0),
+    "above": replace(_MIDDLE, elevation=25.0),
+    "below": replace(_MIDDLE, elevation=-25.0),
 }

@@ -96,18 +96,18 @@ def ndc_per_pixel(size: tuple[int, int]) -> float:
 
 
 def edge_areas(x: Tensor, y: Tensor) -> Tensor:
-    """Doubled signed areas (N, 3) that the origin spans with the edges opposite the corners x, y (N, 3)."""
-    (x0, x1, x2), (y0, y1, y2) = x.unbind(1), y.unbind(1)
+    """Doubled signed areas (3, N) that the origin spans with the edges opposite the corners x, y (3, N)."""
+    (x0, x1, x2), (y0, y1, y2) = x, y
     # Written so that the two triangles of an edge get exactly opposite values: no pixel falls between them.
-    return torch.stack([x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0], 1)
+    return torch.stack([x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0])
 
 
 def squares_to_boundary(x: Tensor, y: Tensor) -> Tensor:
-    """Squared distances (N,) of the origin from the boundary of triangles with corners x, y (N, 3)."""
-    edge_x, edge_y = x.roll(-1, 1) - x, y.roll(-1, 1) - y
+    """Squared distances (N,) of the origin from the boundary of triangles with corners x, y (3, N)."""
+    edge_x, edge_y = x.roll(-1, 0) - x, y.roll(-1, 0) - y
     length = (edge_x.square() + edge_y.square()).clamp(min=torch.finfo(x.dtype).tiny)
     along = (-(x * edge_x + y * edge_y) / length).clamp(0, 1)
-    return ((x + along * edge_x).square() + (y + along * edge_y).square()).amin(1)
+    return ((x + along * edge_x).square() + (y + along * edge_y).square()).amin(0)
 
 
 def fragments_at(
@@ -132,17 +132,16 @@ def fragments_at(
     hits = (chosen >= 0).nonzero(as_tuple=True)
     row, column, _ = hits
     # In float64, in which slivers keep some digits of their areas.
-    corners = screen.index_select(0, faces[chosen[hits]].flatten()).double().view(-1, 3, 3)
-    x, y = corners[:, :, 0] - (column[:, None] + 0.5), corners[:, :, 1] - (row[:, None] + 0.5)
-    depth = corners[:, :, 2]
+    corners = screen.index_select(0, faces[chosen[hits]].T.flatten()).double().view(3, -1, 3)
+    x, y, depth = corners[:, :, 0] - (column + 0.5), corners[:, :, 1] - (row + 0.5), corners[:, :, 2]
     areas = edge_areas(x, y)
-    inside = (areas >= 0).all(1) | (areas <= 0).all(1)
-    weights = areas * areas.detach().sum(1, keepdim=True).sign()
+    inside = (areas >= 0).all(0) | (areas <= 0).all(0)
+    weights = areas * areas.detach().sum(0).sign()
     if blur > 0:
         weights = weights.clamp(min=0)
     if perspective:
         weights = weights / depth
-    weights = weights / weights.sum(1, keepdim=True)
+    weights = weights / weights.sum(0)
     squares = squares_to_boundary(x, y) * ndc_per_pixel((height, width)) ** 2
 
     def image(values: Tensor) -> Tensor:
@@ -151,8 +150,8 @@ def fragments_at(
 
     return Fragments(
         chosen,
-        image(weights),
-        image((weights * depth).sum(1)),
+        image(weights.T),
+        image((weights * depth).sum(0)),
         image(torch.where(inside, -squares, squares)),
     )
 

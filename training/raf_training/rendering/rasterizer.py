@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from raf_training.rendering.boxes import EMPTY, pack, pixels_in_boxes, unpack
 from raf_training.rendering.fragments import (
     Fragments,
     edge_areas,
@@ -28,11 +28,8 @@ from raf_training.rendering.fragments import (
 __all__ = ["TorchRasterizer"]
 
 # Triangles nearer to the camera, or of no larger doubled area in NDC units, are not drawn: PyTorch3D's limits.
-NEAREST, SMALLEST_AREA = 1e-8, 1e-8
-# About so many candidates are looked at in one go, which bounds the memory.
-AT_ONCE: Final = 1 << 18
-_NOTHING: Final = torch.iinfo(torch.int64).max
-_FACE_BITS: Final = 32
+NEAREST: Final = 1e-8
+SMALLEST_AREA: Final = 1e-8
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class TorchRasterizer:
     Attributes
     ----------
     faces_per_pixel : int
-        K; soft masks need several.
+        K.
     """
 
     faces_per_pixel: int = 1
@@ -66,7 +63,7 @@ class TorchRasterizer:
     ) -> Tensor:
         """Rows (H, W, K) of the nearest triangles, or -1."""
         height, width = size
-        layers = torch.full((self.faces_per_pixel, height * width), _NOTHING, device=screen.device)
+        layers = torch.full((self.faces_per_pixel, height * width), EMPTY, device=screen.device)
         for pixels, keys in _candidates(screen, faces, size, blur, perspective):
             for layer in layers[:-1]:
                 before = layer.clone()
@@ -75,60 +72,34 @@ class TorchRasterizer:
                 behind, moved = keys > layer[pixels], (before > layer).nonzero()[:, 0]
                 pixels, keys = torch.cat([pixels[behind], moved]), torch.cat([keys[behind], before[moved]])
             layers[-1].scatter_reduce_(0, pixels, keys, "amin")
-        nearest = torch.where(layers == _NOTHING, -1, layers & ((1 << _FACE_BITS) - 1))
-        return nearest.T.reshape(height, width, self.faces_per_pixel)
+        return unpack(layers).T.reshape(height, width, self.faces_per_pixel)
 
 
 def _candidates(
     screen: Tensor, faces: Tensor, size: tuple[int, int], blur: float, perspective: bool
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield, a part of the triangles at a time, pixels (M,) and the keys (M,) of faces behind them."""
-    height, width = size
+    """Yield, a part of the triangles at a time, pixels (M,) and the faces behind them (M,), packed by depth."""
     unit = ndc_per_pixel(size)
-    corners = screen.double()[faces]  # (T, 3, 3)
-    x, y, depth = corners.unbind(2)
-    area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
-    drawn = (
-        (area.abs() * unit**2 > SMALLEST_AREA) & (depth.amin(1) >= NEAREST) & corners.isfinite().all(2).all(1)
-    )
-    # First and last pixels whose centres lie in the box around a triangle and its blur.
+    corners = screen.double().T[:, faces.T]  # (x y depth, corner, T)
+    (x0, x1, x2), (y0, y1, y2), depth = corners
+    area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+    drawn = (area.abs() * unit**2 > SMALLEST_AREA) & (depth.amin(0) >= NEAREST)
+    drawn = (drawn & corners.isfinite().all(0).all(0)).nonzero()[:, 0]
+    x, y, depth = corners = corners.index_select(2, drawn)
     reach = blur**0.5 / unit
-    limit = corners.new_tensor([width, height])
-    first = (corners[:, :, :2].amin(1) - reach - 0.5).ceil().clamp(min=0).minimum(limit)
-    last = (corners[:, :, :2].amax(1) + reach - 0.5).floor().clamp(min=-1).minimum(limit - 1)
-    extent = (last - first + 1).clamp(min=0)
-    rows = (drawn & (extent.prod(1) > 0)).nonzero()[:, 0]
-    x, y, depth, first, extent = x[rows], y[rows], depth[rows], first[rows].long(), extent[rows].long()
-
-    counts = extent.prod(1)
-    for part in _parts(counts):
-        begin, end = part
-        count = counts[begin:end]
-        triangle = torch.arange(begin, end, device=screen.device).repeat_interleave(count)
-        index = torch.arange(len(triangle), device=screen.device)
-        index -= (count.cumsum(0) - count).repeat_interleave(count)
-        across = extent[triangle, 0]
-        row = index // across
-        column = index - row * across + first[triangle, 0]
-        row = row + first[triangle, 1]
-        local_x, local_y = x[triangle] - (column[:, None] + 0.5), y[triangle] - (row[:, None] + 0.5)
+    low, high = corners[:2].amin(1).T - reach, corners[:2].amax(1).T + reach
+    for triangle, row, column in pixels_in_boxes(low, high, size):
+        local_x = x.index_select(1, triangle) - (column + 0.5)
+        local_y = y.index_select(1, triangle) - (row + 0.5)
         areas = edge_areas(local_x, local_y)
-        hit = (areas >= 0).all(1) | (areas <= 0).all(1)
+        hit = (areas >= 0).all(0) | (areas <= 0).all(0)
         if blur > 0:
             hit |= squares_to_boundary(local_x, local_y) * unit**2 < blur
         hit = hit.nonzero()[:, 0]
-        triangle, areas = triangle[hit], areas[hit]
-        weights = (areas * areas.sum(1, keepdim=True).sign()).clamp(min=0)
-        d = depth[triangle]
-        z = weights.sum(1) / (weights / d).sum(1) if perspective else (weights * d).sum(1) / weights.sum(1)
-        key = z.float().view(torch.int32).long() << _FACE_BITS | rows[triangle]
-        yield row[hit] * width + column[hit], key
-
-
-def _parts(counts: Tensor) -> Iterator[tuple[int, int]]:
-    """Cut triangles with so many candidates into runs of about AT_ONCE."""
-    ends = counts.cumsum(0)
-    total = int(ends[-1]) if len(ends) else 0
-    marks = torch.arange(AT_ONCE, total + AT_ONCE, AT_ONCE, device=counts.device)
-    cuts = [0, *(torch.searchsorted(ends, marks) + 1).clamp(max=len(counts)).tolist()]
-    yield from ((a, b) for a, b in pairwise(cuts) if b > a)
+        triangle, areas = triangle[hit], areas.index_select(1, hit)
+        weights = (areas * areas.sum(0).sign()).clamp(min=0)
+        seen = depth.index_select(1, triangle)
+        if perspective:
+            weights = weights / seen
+        seen = (weights * seen).sum(0) / weights.sum(0)
+        yield row[hit] * size[1] + column[hit], pack(seen, drawn[triangle])
