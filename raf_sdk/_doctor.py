@@ -13,7 +13,7 @@ import numpy as np
 
 import raf_sdk
 from raf_runtime.backends.onnx_runtime import OnnxRuntimeBackend
-from raf_runtime.devices import AUTOMATIC, DEVICES, try_device
+from raf_runtime.devices import AUTOMATIC, DEVICES, find_gpu, try_device
 from raf_runtime.errors import DeviceError, RafError
 from raf_runtime.model_file import ModelFile
 from raf_runtime.packages import import_onnxruntime, installed_packages, package_problem
@@ -162,10 +162,8 @@ def _providers() -> str:
 
 
 def _gpu() -> str:
-    from raf_runtime.backends.cuda import Gpu
-
     try:
-        gpu = Gpu.find()
+        gpu = find_gpu()
     except DeviceError:
         return "none that can be used"
     return f"{gpu.name}, compute capability {gpu.capability}, driver for CUDA {gpu.driver}"

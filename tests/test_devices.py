@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -211,9 +212,7 @@ def test_core_ml_elsewhere_than_on_a_mac(cpu: OnnxRuntimeBackend, model: ModelFi
 def test_cuda_that_onnx_runtime_replaces_by_the_cpu_in_silence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def falls_back(
-        path: str, options: onnxruntime.SessionOptions, **_: object
-    ) -> onnxruntime.InferenceSession:
+    def falls_back(path: str, options: Any, **_: object) -> Any:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def preload() -> None:
@@ -241,3 +240,17 @@ def test_the_trial_is_a_closed_surface_that_the_shipped_model_moves(
     assert inputs["mass"].sum() == pytest.approx(area, rel=0.02)
     # Every shape moves it further than the tolerance: an answer of zeros is seen whichever shape is asked for.
     assert (48 * np.linalg.norm(cpu.run(inputs), axis=2).max(axis=1) > 2 * TOLERANCE).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("device", AUTOMATIC)
+def test_a_gpu_agrees_with_the_cpu_on_a_head(device: str) -> None:
+    try:
+        rigger = raf_sdk.Rigger(device=device)
+    except DeviceError as error:
+        pytest.skip(str(error))
+    assert rigger.device == device
+    head = MODEL.with_name("example_head.obj")
+    found, expected = rigger.rig(head), raf_sdk.Rigger(device="cpu").rig(head)
+    height = float(np.ptp(expected.vertices[:, 1]))
+    assert 240 / height * np.abs(found.deltas - expected.deltas).max() <= TOLERANCE

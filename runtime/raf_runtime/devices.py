@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from raf_runtime.backends.onnx_runtime import OnnxRuntimeBackend
 from raf_runtime.backends.protocol import Backend
@@ -12,7 +12,10 @@ from raf_runtime.model_file import ModelFile
 from raf_runtime.packages import package_problem
 from raf_runtime.trial import trial_difference
 
-__all__ = ["AUTOMATIC", "DEVICES", "choose_backend", "try_device"]
+if TYPE_CHECKING:
+    from raf_runtime.backends.cuda import Gpu
+
+__all__ = ["AUTOMATIC", "DEVICES", "choose_backend", "find_gpu", "try_device"]
 
 _log = logging.getLogger("raf_runtime")
 DEVICES: Final = ("auto", "cpu", "cuda", "tensorrt", "coreml")
@@ -47,8 +50,8 @@ def choose_backend(
     if device != "auto":
         return try_device(device, model, reference, threads)
     try:
-        _require_gpu()
-    except (DeviceError, ImportError) as error:
+        find_gpu()
+    except DeviceError as error:
         # Where there is no GPU nothing else is looked at: the CPU alone starts as fast as without this choice.
         _log.info("raf-sdk runs on cpu; not on %s: %s", " or ".join(AUTOMATIC), error)
         return reference
@@ -89,19 +92,27 @@ def try_device(
     return backend
 
 
+def find_gpu() -> Gpu:
+    """The GPU that the NVIDIA driver knows; where there is no driver, no more is done than looking for it.
+
+    Raises
+    ------
+    DeviceError
+        If there is no driver or no GPU.
+    """
+    try:
+        from raf_runtime.backends.cuda import Gpu
+    except ImportError as error:
+        raise DeviceError(f"this raf-sdk has no support for GPUs ({error})") from error
+    return Gpu.find()
+
+
 def _open(device: str, model: ModelFile, threads: int | None) -> Backend:
     if device == "coreml":
         return OnnxRuntimeBackend.open(model.path, device, threads)
-    _require_gpu()
+    find_gpu()
     if device == "cuda":
         return OnnxRuntimeBackend.open(model.path, device, threads)
     from raf_runtime.backends.tensorrt import TensorRTBackend
 
     return TensorRTBackend.open(model.path, model.metadata, model.precision)
-
-
-def _require_gpu() -> None:
-    """Ask the driver for a GPU; raises DeviceError where there is none. Takes no more than looking for the driver."""
-    from raf_runtime.backends.cuda import Gpu
-
-    Gpu.find()
