@@ -87,7 +87,7 @@ class OnnxRuntimeBackend:
                 str(model), options, providers=[(provider, settings)], enable_fallback=0
             )
         except Exception as error:  # ONNX Runtime's errors have no common base of their own
-            raise ModelError(f"{model} is not a model that ONNX Runtime can load: {error}") from error
+            raise ModelError(f"ONNX Runtime cannot load model {model} on {device}: {error}") from error
         # A missing library makes ONNX Runtime take the CPU without a word: only the session knows what it runs on.
         if session.get_providers()[0] != provider:
             raise DeviceError(
