@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 from raf_runtime.contract import (
     CONTRACT_VERSION,
@@ -44,6 +44,8 @@ class ModelFile:
         K that it was trained with.
     posed : bool
         Whether a run gives one pose instead of all.
+    precision : str
+        What the graph computes in.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class ModelFile:
     poses: tuple[str, ...]
     eigenpairs: int
     posed: bool
+    precision: Precision
 
     @classmethod
     def understand(
@@ -69,9 +72,15 @@ class ModelFile:
             raise ModelError(
                 f"{path} {said}; this raf-sdk reads contract {CONTRACT_VERSION}. Export it with `raf-export`"
             )
-        posed = metadata.get(META_POSED, "0")
-        if posed not in ("0", "1"):
-            raise ModelError(f"{path} has damaged metadata ({META_POSED} is {posed!r}); export it again")
+        posed, precision = metadata.get(META_POSED, "0"), metadata.get(META_PRECISION, "fp32")
+        for key, value, known in (
+            (META_POSED, posed, ("0", "1")),
+            (META_PRECISION, precision, get_args(Precision)),
+        ):
+            if value not in known:
+                raise ModelError(
+                    f"{path} has damaged metadata ({key} is {value!r}); export it again with `raf-export`"
+                )
         wanted = [*INPUTS, POSE_INPUT] if posed == "1" else list(INPUTS)
         if list(inputs) != wanted:
             raise ModelError(
@@ -92,9 +101,4 @@ class ModelFile:
             raise ModelError(
                 f"{path} asks for {eigenpairs} eigenpairs; 1 to 1024 make sense. Export it again"
             )
-        return cls(path, metadata, tuple(poses), eigenpairs, posed == "1")
-
-    @property
-    def precision(self) -> Precision:
-        """What the graph computes in."""
-        return cast(Precision, self.metadata.get(META_PRECISION, "fp32"))
+        return cls(path, metadata, tuple(poses), eigenpairs, posed == "1", cast(Precision, precision))
