@@ -123,8 +123,11 @@ def _devices() -> list[DeviceState]:
         if not np.isfinite(cpu.run(trial_inputs(model))).all():
             raise DeviceError("a trial run gave numbers that are not finite; install ONNX Runtime again")
     except RafError as error:
-        # The others are judged by it.
-        return [DeviceState(name, _version(name), False, str(error)) for name in DEVICES[1:]]
+        others = [
+            DeviceState(name, _version(name), False, "the CPU, which it is compared with, cannot be used")
+            for name in DEVICES[2:]
+        ]
+        return [DeviceState("cpu", _version("cpu"), False, str(error)), *others]
     states = [DeviceState("cpu", _version("cpu"), True, "")]
     for name in DEVICES[2:]:
         try:
