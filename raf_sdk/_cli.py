@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0; 1 if ``raf check`` found something wrong; or 2 after an error, which is one line on
-        standard error.
+        The exit status: 0; 1 if ``raf check`` or ``raf doctor`` found something wrong; or 2 after an error, which is
+        one line on standard error.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     rig.add_argument("--model", metavar="ONNX", help="a model of your own (default: the one that is shipped)")
     rig.add_argument(
-        "--device", default="auto", help="auto (default), cpu, or the name of an accelerator, such as cuda"
+        "--device", default="auto", help="auto (default), cpu, cuda, tensorrt or coreml; see raf doctor"
     )
     rig.set_defaults(run=_rig)
 
@@ -116,6 +116,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     info.add_argument("file", metavar="FILE", help="a mesh file, or an .onnx model")
     info.set_defaults(run=_info)
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="say which devices can be used here, and why others cannot",
+        description="Try every device with the shipped model and say which can be used, why others cannot, and what to "
+        "do about it. Exit status 1 if the CPU cannot be used.",
+    )
+    doctor.add_argument("--json", action="store_true", help="write JSON instead of a table")
+    doctor.set_defaults(run=_doctor)
     return parser
 
 
@@ -183,3 +192,11 @@ def _info(options: argparse.Namespace) -> None:
     width = max(map(len, lines))
     for key, value in lines.items():
         print(f"{key:{width}}  {value}")
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from raf_sdk._doctor import examine
+
+    examination = examine()
+    print(examination.to_json() if options.json else examination)
+    return 0 if examination.healthy else EXIT_FLAWS

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     MeshLike = str | os.PathLike[str] | trimesh.Trimesh | tuple[ArrayLike, ArrayLike] | Mesh
 
-__all__ = ["Prepared", "Rigger"]
+__all__ = ["SHIPPED_MODEL", "Prepared", "Rigger"]
 
-_MODEL = Path(__file__).parent / "data" / "model.onnx"
+SHIPPED_MODEL = Path(__file__).parent / "data" / "model.onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +41,31 @@ class Rigger:
     model
         An ONNX file made by ``raf-export``; the model that ships with the package by default.
     device
-        ``"auto"`` takes the best device there is, ``"cpu"`` and ``"cuda"`` that one or none.
+        ``"auto"`` takes the first of TensorRT, CUDA and the CPU that can be used and agrees with the CPU, and logs
+        which (logger ``raf_runtime``). ``"cpu"``, ``"cuda"``, ``"tensorrt"`` and ``"coreml"`` take that one or none.
+    threads
+        Threads for the network on the CPU; by default one for each physical core that the process may use. NumPy and
+        SciPy have settings of their own, such as ``OMP_NUM_THREADS``.
 
     Raises
     ------
     ModelFileNotFoundError, ModelError
         The model is missing or is not one of this package.
     DeviceError
-        The device is unknown or cannot be had.
+        The device is unknown or cannot be had; the message says what to install.
     """
 
-    def __init__(self, model: str | os.PathLike[str] | None = None, device: str = "auto") -> None:
-        self._session = Session(_MODEL if model is None else Path(model), device)
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        self._session = Session(SHIPPED_MODEL if model is None else Path(model), device, threads)
 
     @property
     def device(self) -> str:
-        """The device that was obtained: ``"cpu"`` or ``"cuda"``."""
+        """The device that was obtained: ``"cpu"``, ``"cuda"``, ``"tensorrt"`` or ``"coreml"``."""
         return self._session.device
 
     @property

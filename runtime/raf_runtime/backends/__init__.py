@@ -1,0 +1,1 @@
+"""Ways to run a model; one module each, behind :class:`raf_runtime.backends.protocol.Backend`."""
