@@ -1,12 +1,15 @@
 """The contract between a model file and its users: tensor names, dtypes, axes, pose names, metadata keys.
 
-Axis legend: V vertices of the welded surface, K eigenpairs, P poses. Every tensor is float32. Lengths are
-in canonical units (see :mod:`raf_runtime.frame`).
+Axis legend: V vertices of the welded surface, K eigenpairs, P poses. Every tensor is float32, in models that
+compute in half precision too. Lengths are in canonical units (see :mod:`raf_runtime.frame`).
+
+A model gives all poses in one run, or, where its metadata says ``raf.posed``, one pose per run: it then takes
+``pose`` as a last input and gives the displacements of that pose alone.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 __all__ = [
     "ARKIT_POSES",
@@ -15,9 +18,13 @@ __all__ = [
     "META_ATTRIBUTION",
     "META_COMMIT",
     "META_EIGENPAIRS",
+    "META_POSED",
     "META_POSES",
+    "META_PRECISION",
     "META_VERSION",
     "OUTPUT",
+    "POSE_INPUT",
+    "Precision",
 ]
 
 CONTRACT_VERSION: Final = "1"
@@ -32,11 +39,16 @@ INPUTS: Final[dict[str, tuple[str | int, ...]]] = {
     "gradient_x": ("V", "K"),
     "gradient_y": ("V", "K"),
 }
-OUTPUT: Final = "displacements"  # (P, V, 3)
+POSE_INPUT: Final = "pose"  # (P,), activation of every pose
+OUTPUT: Final = "displacements"  # (P, V, 3); (1, V, 3) of a posed model
+
+Precision = Literal["fp32", "fp16"]
 
 META_VERSION: Final = "raf.contract"
 META_POSES: Final = "raf.poses"  # JSON list, in the order of the output's first axis
 META_EIGENPAIRS: Final = "raf.eigenpairs"
+META_POSED: Final = "raf.posed"  # "1": one pose per run; "0" or absent: all poses in one
+META_PRECISION: Final = "raf.precision"  # a Precision, what the graph computes in; absent: fp32
 META_COMMIT: Final = "raf.training_commit"
 META_ATTRIBUTION: Final = "raf.attribution"
 
