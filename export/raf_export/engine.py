@@ -76,27 +76,18 @@ def export_engine(
     tensorrt = TensorRT.find(flavour)
     tensorrt.require(capability)
     gpu = _gpu_to_compare_on(capability)
-    model = open_model(source, precision, head)
-    built = tensorrt.build(model.content, profile, capability)
-    _check_tensors(built, model)
-    target = engine_target(
-        model.content,
-        tensorrt,
-        gpu.name if isinstance(gpu, Gpu) else "any",
-        gpu.capability if isinstance(gpu, Gpu) else str(capability),
-        model.precision,
-        profile,
-    )
-    measured, unverified = model.measured, ""
     with temporary_folder(out) as folder:
+        model = open_model(source, precision, head)
+        built = tensorrt.build(model.content, profile, capability)
+        _check_tensors(built, model)
+        name, built_for = (gpu.name, gpu.capability) if isinstance(gpu, Gpu) else ("any", str(capability))
+        target = engine_target(model.content, tensorrt, name, built_for, model.precision, profile)
         temporary = folder / "model.engine"
         EngineFile(built.data, target, model.metadata).write(temporary)
-        if isinstance(gpu, Gpu):
-            measured = (*measured, *_compared(temporary, model, profile, head))
-        else:
-            unverified = gpu
+        compared = _compared(temporary, model, profile, head) if isinstance(gpu, Gpu) else []
         temporary.replace(out)
-    return EngineReport(str(tensorrt), measured, unverified)
+    unverified = "" if isinstance(gpu, Gpu) else gpu
+    return EngineReport(str(tensorrt), (*model.measured, *compared), unverified)
 
 
 def _gpu_to_compare_on(capability: str | None) -> Gpu | str:
@@ -105,7 +96,9 @@ def _gpu_to_compare_on(capability: str | None) -> Gpu | str:
         gpu = Gpu.find()
     except DeviceError as error:
         if capability is None:
-            raise
+            raise DeviceError(
+                f"{error}. TensorRT-RTX also builds ahead of time: --compute-capability"
+            ) from error
         return str(error)
     if capability in (None, gpu.capability):
         return gpu
