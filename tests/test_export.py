@@ -237,7 +237,7 @@ def test_a_network_that_moves_nothing_is_not_exported(
 ) -> None:
     write_weights(tmp_path / "weights.safetensors", motion=0.0)
     monkeypatch.setattr(TRACE, traced_as(times(0.0), exported / "model.onnx"))
-    with pytest.raises(ModelError, match="moves nothing; train it"):
+    with pytest.raises(ModelError, match="the network gives only zeros; train it"):
         export_onnx(tmp_path / "weights.safetensors", tmp_path / "model.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
 
@@ -309,6 +309,7 @@ def test_a_model_that_is_in_half_precision_stays_so(exported: Path, tmp_path: Pa
         lambda content: content.replace(b"raf.contract", b"raf.contrast"),
         lambda content: content.replace(b"raf.eigenpairs", b"raf.eigenpears"),
         lambda content: content.replace(b'["browDownLeft"', b'["browDownLeft '),
+        lambda content: content.replace(b"raf.eigenpairs\x12\x018", b"raf.eigenpairs\x12\x010"),
     ],
 )
 def test_a_model_that_is_something_else(
@@ -316,7 +317,7 @@ def test_a_model_that_is_something_else(
 ) -> None:
     path = tmp_path / "source.onnx"
     path.write_bytes(spoil((exported / "model.onnx").read_bytes()))
-    with pytest.raises(ModelError, match="not a model of raf-sdk"):
+    with pytest.raises(ModelError, match=r"not a model of raf-sdk|does not follow contract 1"):
         export_onnx(path, tmp_path / "model.onnx", "fp16")
     assert list(tmp_path.iterdir()) == [path]
 
@@ -382,6 +383,24 @@ def test_what_may_differ() -> None:
 def test_a_missing_folder(exported: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="does not exist; make it"):
         export_onnx(exported / "weights.safetensors", tmp_path / "none" / "model.onnx")
+
+
+def test_a_full_disk(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_path: Path, _content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="No space left"):
+        export_onnx(exported / "model.onnx", tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_has_diverged(exported: Path, tmp_path: Path) -> None:
+    model = onnx.load(exported / "model.onnx")
+    spoil(model)
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(ModelError, match="the network gives values that are not finite; train it"):
+        export_onnx(tmp_path / "model.onnx", tmp_path / "half.onnx", "fp16")
 
 
 def test_an_output_that_is_a_folder(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,9 +57,10 @@ def compare(hop: str, before: Run, after: Run, heads: Iterable[GateHead], allowe
     for head in heads:
         expected = before(head.inputs)
         where = f"at {head.vertices} vertices {hop}"
-        if not np.abs(expected).max() * head.millimetres > allowed:
+        motion = float(np.linalg.norm(expected, axis=2).max()) * head.millimetres
+        if flaw := _flaw(expected) or ("" if motion > allowed else "next to no motion"):
             raise ModelError(
-                f"at {head.vertices} vertices the network moves nothing; train it before exporting"
+                f"at {head.vertices} vertices the network gives {flaw}; train it before exporting"
             )
         try:
             found = after(head.inputs)

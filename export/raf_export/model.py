@@ -14,6 +14,8 @@ import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
+from onnx.checker import ValidationError
+from onnx.shape_inference import InferenceError
 
 from raf_export.gate import Measured, Run
 from raf_export.heads import SIZES, GateHead, gate_heads
@@ -90,9 +92,7 @@ class Model:
         heads = gate_heads(int(self.metadata[META_EIGENPAIRS]), head, SIZES)
         if not self.posed:
             return heads
-        return [
-            each.posed(i * (self.poses - 1) // (len(heads) - 1), self.poses) for i, each in enumerate(heads)
-        ]
+        return [each.posed(i * self.poses // len(heads), self.poses) for i, each in enumerate(heads)]
 
 
 def read_model(path: Path) -> Model:
@@ -109,12 +109,12 @@ def read_model(path: Path) -> Model:
         graph = onnx.load(path, load_external_data=False)
         onnx.checker.check_model(graph, full_check=True)
         model = Model(graph)
-        known = model.metadata[META_VERSION] == CONTRACT_VERSION and int(model.metadata[META_EIGENPAIRS]) > 0
-        json.loads(model.metadata[META_POSES])
-    except (DecodeError, ValueError, KeyError, onnx.checker.ValidationError) as error:
+        version, eigenpairs = model.metadata[META_VERSION], int(model.metadata[META_EIGENPAIRS])
+        poses: object = json.loads(model.metadata[META_POSES])
+    except (DecodeError, ValueError, KeyError, ValidationError, InferenceError) as error:
         raise ModelError(f"{path} is not a model of raf-sdk ({error})") from error
-    if not known:
-        raise ModelError(f"{path} follows another contract than {CONTRACT_VERSION}; export it again")
+    if version != CONTRACT_VERSION or not 1 <= eigenpairs <= 1024 or not isinstance(poses, list) or not poses:
+        raise ModelError(f"{path} does not follow contract {CONTRACT_VERSION} of raf-sdk; export it again")
     return model
 
 
