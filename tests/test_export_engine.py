@@ -35,17 +35,18 @@ def few_sizes() -> Iterator[None]:
 
 
 @pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDriver]:
     fake = FakeDriver()
     monkeypatch.setattr(cuda, "_open_library", lambda: fake)
-    return fake
+    tensorrt_api._imported.cache_clear()
+    yield fake
+    tensorrt_api._imported.cache_clear()
 
 
 @pytest.fixture
 def plain(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> FakeTensorRT:
     fake = FakeTensorRT(driver, "11.4.0")
     monkeypatch.setitem(sys.modules, "tensorrt", fake)
-    tensorrt_api._imported.cache_clear()
     return fake
 
 
@@ -53,7 +54,6 @@ def plain(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> FakeTensorRT:
 def rtx(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> FakeTensorRT:
     fake = FakeTensorRT(driver, "1.7.1", rtx=True)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake)
-    tensorrt_api._imported.cache_clear()
     return fake
 
 

@@ -6,7 +6,7 @@ import ctypes
 import gc
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,10 +43,12 @@ def inputs(vertices: int, posed: bool = False) -> Inputs:
 
 
 @pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDriver]:
     fake = FakeDriver()
     monkeypatch.setattr(cuda, "_open_library", lambda: fake)
-    return fake
+    tensorrt_api._imported.cache_clear()
+    yield fake
+    tensorrt_api._imported.cache_clear()
 
 
 Install = Callable[[str], FakeTensorRT]
@@ -67,7 +69,6 @@ def install(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         tensorrt_api._imported.cache_clear()
         return fake
 
-    tensorrt_api._imported.cache_clear()
     return install
 
 
