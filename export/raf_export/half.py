@@ -133,7 +133,7 @@ class _Rewriter:
 
     def constant(self, value: float, dtype: type[np.generic] = np.float32, shape: int | None = None) -> str:
         """Name of a constant."""
-        name = f"constant_{value:g}"
+        name = f"{np.dtype(dtype).name}_{value:g}"
         array = np.full(() if shape is None else (shape,), value, dtype=dtype)
         self.weights[name] = numpy_helper.from_array(array, name)
         return name
