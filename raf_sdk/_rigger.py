@@ -42,6 +42,9 @@ class Rigger:
         An ONNX file made by ``raf-export``; the model that ships with the package by default.
     device
         ``"auto"`` takes the best device there is, ``"cpu"`` and ``"cuda"`` that one or none.
+    cache
+        True keeps prepared heads in the user's cache folder, a path in that folder, so that a mesh that comes again
+        is not prepared again. Off by default.
 
     Raises
     ------
@@ -51,8 +54,19 @@ class Rigger:
         The device is unknown or cannot be had.
     """
 
-    def __init__(self, model: str | os.PathLike[str] | None = None, device: str = "auto") -> None:
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        *,
+        cache: bool | str | os.PathLike[str] = False,
+    ) -> None:
         self._session = Session(_MODEL if model is None else Path(model), device)
+        self._prepare = prepare_head
+        if cache is not False:
+            from raf_sdk._cache import HeadCache
+
+            self._prepare = HeadCache(None if cache is True else Path(cache)).prepare
 
     @property
     def device(self) -> str:
@@ -78,7 +92,7 @@ class Rigger:
             The mesh cannot be read or is not a surface.
         """
         read = as_mesh(mesh)
-        return Prepared(read, prepare_head(read.vertices, read.faces, self._session.eigenpairs))
+        return Prepared(read, self._prepare(read.vertices, read.faces, self._session.eigenpairs))
 
     def rig(self, mesh: MeshLike | Prepared) -> Rig:
         """Predict every pose of a neutral head.

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
-from scipy.linalg import lapack
 from scipy.sparse import csgraph
 
 __all__ = ["spectral_basis"]
@@ -68,8 +67,8 @@ def spectral_basis(
     with ThreadPoolExecutor(1) as pool:
         weighted = sparse.csr_array((bumps.data * mass.take(bumps.indices), bumps.indices, bumps.indptr))
         product = pool.submit(weighted.__matmul__, functions)
-        stiffness = (bumps @ (laplacian @ functions)).toarray()
-        gram = product.result().toarray()
+        stiffness = sparse.csr_array(bumps @ sparse.csr_array(laplacian @ functions)).toarray()
+        gram = sparse.csr_array(product.result()).toarray()
     count = min(eigenpairs, len(gram))
     # Coincident vertices can have the same function twice. What is then spanned by nothing is given a little mass, and
     # stiffness enough to come after everything else.
@@ -93,15 +92,17 @@ def _lowest_pairs(
 
     :func:`scipy.linalg.eigh` bisects for some of the pairs, or transforms back all of them. Neither is needed.
     """
+    names = ("sygst", "sytrd", "sytrd_lwork", "ormqr")
+    sygst, sytrd, sytrd_lwork, ormqr = linalg.get_lapack_funcs(names, (gram,))
     factor = linalg.cholesky(gram, lower=True)
-    reduced, _ = lapack.dsygst(stiffness, factor, lower=1)
-    work, _ = lapack.dsytrd_lwork(len(gram), lower=1)
-    reflectors, diagonal, beside, scale, _ = lapack.dsytrd(reduced, lower=1, lwork=int(work))
+    reduced, _ = sygst(stiffness, factor, lower=1)
+    work, _ = sytrd_lwork(len(gram), lower=1)
+    reflectors, diagonal, beside, scale, _ = sytrd(reduced, lower=1, lwork=int(work))
     values, vectors = linalg.eigh_tridiagonal(diagonal, beside)
     vectors = np.asfortranarray(vectors[:, :count])
     # The reflectors leave the first row alone.
-    vectors[1:], *_ = lapack.dormqr("L", "N", reflectors[1:, :-1], scale, vectors[1:], int(work))
-    return values[:count], linalg.solve_triangular(factor, vectors, lower=True, trans="T")
+    vectors[1:], *_ = ormqr("L", "N", reflectors[1:, :-1], scale, vectors[1:], int(work))
+    return values[:count], linalg.solve_triangular(factor, vectors, lower=True, trans=1)
 
 
 def _local_functions(
