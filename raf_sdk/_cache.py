@@ -105,8 +105,8 @@ class HeadCache:
 
 def _key(vertices: NDArray[np.float32], faces: NDArray[np.int32], eigenpairs: int) -> str:
     digest = hashlib.sha256(f"{_preparation()} {eigenpairs} {vertices.shape} {faces.shape}".encode())
-    digest.update(np.ascontiguousarray(vertices, dtype="<f4"))
-    digest.update(np.ascontiguousarray(faces, dtype="<i4"))
+    digest.update(np.ascontiguousarray(vertices, dtype="<f4").data)
+    digest.update(np.ascontiguousarray(faces, dtype="<i4").data)
     return digest.hexdigest()
 
 
@@ -146,7 +146,7 @@ def _restored(kind: Any, name: str, arrays: typing.Mapping[str, NDArray[Any]]) -
     if origin is types.UnionType:
         # Only None has an array under the name of a dataclass itself.
         return None if name in arrays else _restored(typing.get_args(kind)[0], name, arrays)
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         types_of = typing.get_type_hints(kind)
         parts = {
             field.name: _restored(types_of[field.name], f"{name}.{field.name}", arrays)

@@ -19,7 +19,7 @@ from raf_runtime.parts import Parts
 from raf_runtime.surface import Surface, face_area_vectors
 from raf_runtime.symmetry import Mirror
 
-__all__ = ["PreparedHead", "find_pieces", "prepare_head"]
+__all__ = ["PreparedHead", "find_pieces", "outwards", "prepare_head"]
 
 # Above this many vertices a coarser surface stands in: more detail than the basis resolves only costs time.
 LARGE = 80_000
@@ -99,7 +99,7 @@ def prepare_head(vertices: ArrayLike, faces: ArrayLike, eigenpairs: int) -> Prep
     surface = Surface.build(vertices, faces)
     frame = estimate_frame(surface.vertices, surface.faces)
     points = frame.to_canonical(surface.vertices)
-    triangles, component, coarse = _facing_out(points, surface.faces), surface.component, None
+    triangles, component, coarse = outwards(points, surface.faces), surface.component, None
     if len(points) > LARGE:
         coarse = Coarse.build(points, triangles, component, LARGE // 2)
         points, triangles, component = coarse.vertices, coarse.faces, coarse.component
@@ -121,7 +121,7 @@ def find_pieces(surface: Surface, frame: Frame, coarse: Coarse | None) -> tuple[
     return parts, Mirror.find(points, normals, surface.component, parts.skin)
 
 
-def _facing_out(points: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.int64]:
+def outwards(points: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.int64]:
     """Reverse all triangles (T, 3) if most of their area faces the middle of the canonical head."""
     outward = points.take(faces.T, axis=0).sum(axis=0) / 3 - HEAD_CENTRE
     inwards = np.einsum("ij,ij->", face_area_vectors(points, faces), outward) < 0
