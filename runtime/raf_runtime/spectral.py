@@ -195,22 +195,20 @@ def _farthest_points(
     """Farthest-point samples among the candidates, at least one in each of their components."""
     points = (vertices[candidates] @ SKEW).astype(np.float32)
     points -= points.mean(axis=0)
-    square = np.einsum("ij,ij->i", points, points)
     # Each component starts from its lowest point, wherever that stands in the file.
     order = np.lexsort((points[:, 1], component[candidates]))
     _, first = np.unique(component[candidates][order], return_index=True)
     chosen = order[first[:count]].tolist()
-    # Squared distances to a sample c are products with four rows: |p|^2 - 2 c.p + |c|^2.
-    rows = np.ascontiguousarray(np.vstack([points.T, square]))
-    factors = np.hstack([-2 * points, np.ones_like(points[:, :1])])
-    distance, further = np.full(len(points), np.inf, dtype=np.float32), np.empty_like(square)
+    # No matrix products: BLAS would hand hundreds of tiny ones to its threads, and wait for them on a busy machine.
+    rows = np.ascontiguousarray(points.T)
+    apart, further = np.empty_like(rows), np.empty_like(rows[0])
+    distance = np.full(len(points), np.inf, dtype=np.float32)
     for current in range(count):
         if current == len(chosen):
             chosen.append(int(distance.argmax()))
         i = chosen[current]
-        np.dot(factors[i], rows, out=further)
-        further += square[i]
-        np.minimum(distance, further, out=distance)
-        # Rounding leaves a sample at some distance from itself, further than coincident vertices are from theirs.
+        np.square(np.subtract(rows, rows[:, i : i + 1], out=apart), out=apart)
+        np.minimum(distance, np.add.reduce(apart, axis=0, out=further), out=distance)
+        # Coincident vertices are as near to it as it is to itself, and may become samples; it may not again.
         distance[i] = -np.inf
     return candidates[np.array(chosen)]
