@@ -63,8 +63,9 @@ def measure_head(name: str, path: Path, folder: Path, options: argparse.Namespac
         rows.append(["raf rig, cold process, to GLB", *_summary([seconds for seconds, _ in cold])])
     table(f"{title}; seconds", ["stage", "median", "least", "most"], rows)
     print(f"{np.median(times[NETWORK]) / np.median(times[WHOLE]):.0%} of the whole rig is the network")
-    peak = max((peak for _, peak in cold), default=0.0)
-    print(f"peak memory of the cold process: {peak / 1e6:,.0f} MB")
+    peak = max((peak for _, peak in cold), default=None)
+    if peak is not None:
+        print(f"peak memory of the cold process: {peak / 1e6:,.0f} MB")
     report: dict[str, object] = {
         "vertices": len(mesh.vertices),
         "triangles": len(mesh.faces),
