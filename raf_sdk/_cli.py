@@ -83,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     rig.add_argument(
         "--device", default="auto", help="auto (default), cpu, cuda, tensorrt or coreml; see raf doctor"
     )
+    rig.add_argument(
+        "--no-cache",
+        action="store_true",
+        help="prepare the head anew and keep nothing of it for the next time",
+    )
     rig.set_defaults(run=_rig)
 
     check = commands.add_parser(
@@ -137,7 +142,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _rig(options: argparse.Namespace) -> None:
     start = time.perf_counter()
-    rigger = raf_sdk.Rigger(options.model, device=options.device)
+    rigger = raf_sdk.Rigger(options.model, device=options.device, cache=not options.no_cache)
     find_poses(
         options.shapes, rigger.names
     )  # before the work: a misspelt name costs no minute on a large scan

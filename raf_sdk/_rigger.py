@@ -46,6 +46,9 @@ class Rigger:
     threads
         Threads for the network on the CPU; by default one for each physical core that the process may use. NumPy and
         SciPy have settings of their own, such as ``OMP_NUM_THREADS``.
+    cache
+        True keeps prepared heads in the user's cache folder, a path in that folder, so that a mesh that comes again
+        is not prepared again. Off by default.
 
     Raises
     ------
@@ -60,8 +63,15 @@ class Rigger:
         model: str | os.PathLike[str] | None = None,
         device: str = "auto",
         threads: int | None = None,
+        *,
+        cache: bool | str | os.PathLike[str] = False,
     ) -> None:
         self._session = Session(SHIPPED_MODEL if model is None else Path(model), device, threads)
+        self._prepare = prepare_head
+        if cache is not False:
+            from raf_sdk._cache import HeadCache
+
+            self._prepare = HeadCache(None if cache is True else Path(cache)).prepare
 
     @property
     def device(self) -> str:
@@ -87,7 +97,7 @@ class Rigger:
             The mesh cannot be read or is not a surface.
         """
         read = as_mesh(mesh)
-        return Prepared(read, prepare_head(read.vertices, read.faces, self._session.eigenpairs))
+        return Prepared(read, self._prepare(read.vertices, read.faces, self._session.eigenpairs))
 
     def rig(self, mesh: MeshLike | Prepared) -> Rig:
         """Predict every pose of a neutral head.

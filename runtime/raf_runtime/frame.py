@@ -25,8 +25,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from raf_runtime.frame_networks import EXTENT, FrameNetworks, MapNetwork, front_map
-from raf_runtime.surface import face_area_vectors
+from raf_runtime.frame_networks import CELLS, EXTENT, FrameNetworks, MapNetwork, front_map
+from raf_runtime.surface import cross, face_area_vectors
 
 __all__ = ["AXIS_ROTATIONS", "COARSE_RADIUS", "HEAD_CENTRE", "Frame", "estimate_frame"]
 
@@ -177,9 +177,10 @@ class _Soup:
     @classmethod
     def build(cls, vertices: Doubles, faces: NDArray[np.int64]) -> _Soup:
         area_vector = face_area_vectors(vertices, faces)
-        corners = [vertices[faces[:, i]] for i in range(3)]
+        corners = vertices.take(faces.T, axis=0)
         middle = (corners[0] + corners[1] + corners[2]) / 3
-        radius = np.sqrt(np.max([_squares(corner - middle) for corner in corners], axis=0))
+        corners -= middle
+        radius = np.sqrt(np.max([_squares(corner) for corner in corners], axis=0))
         return cls(vertices, faces, area_vector, np.sqrt(_squares(area_vector)) / 2, middle, radius)
 
     def around(self, frame: Frame, looks: _Looks) -> tuple[Doubles, Doubles]:
@@ -195,7 +196,7 @@ class _Soup:
 
     def sample(self, faces: NDArray[np.int64], count: int) -> tuple[Doubles, Doubles]:
         """Spread ``count`` points (N, 3) and their unit normals (N, 3) evenly over some of the faces."""
-        total = np.cumsum(self.area[faces])
+        total = np.cumsum(self.area.take(faces))
         place = np.searchsorted(total, (np.arange(count) + 0.5) * (total[-1] / count))
         face = faces[place.clip(max=len(faces) - 1)]
         # Additive recurrence of the plastic number: Roberts, "The Unreasonable Effectiveness of Quasirandom
@@ -203,7 +204,7 @@ class _Soup:
         u, v = ((np.arange(count)[:, None] + 0.5) * (0.7548776662466927, 0.5698402909980532) % 1).T
         beyond = u + v > 1
         u, v = np.where(beyond, 1 - u, u)[:, None], np.where(beyond, 1 - v, v)[:, None]
-        a, b, c = (self.vertices[self.faces[face, i]] for i in range(3))
+        a, b, c = self.vertices.take(self.faces[face].T, axis=0)
         normal = self.area_vector[face] / np.maximum(2 * self.area[face], np.finfo(np.float64).tiny)[:, None]
         return a + u * (b - a) + v * (c - a), normal
 
@@ -216,7 +217,9 @@ def _guesses(network: MapNetwork, soup: _Soup) -> Iterator[Frame]:
     scale = max(float(np.sqrt(_squares(points).mean())) / COARSE_RADIUS, float(np.finfo(np.float64).tiny))
     points /= scale
     directions = _turned(directions, points)
-    guess = network(np.stack([front_map(points @ turn.T, directions @ turn.T) for turn in AXIS_ROTATIONS]))
+    # Turned as columns: the maps are drawn from rows of coordinates.
+    turned = (np.swapaxes(AXIS_ROTATIONS @ vectors.T, 1, 2) for vectors in (points, directions))
+    guess = network(front_map(*turned))
     for best in np.argsort(-guess.uprightness, kind="stable")[:CANDIDATES]:
         turn = AXIS_ROTATIONS[best]
         placed = Frame.from_anchors(guess.anchors[best] @ turn, _rotation(guess.axes[best]) @ turn)
@@ -232,12 +235,11 @@ def _look(
     if (np.abs(points).max(axis=1, initial=0) < EXTENT).sum() < FEWEST_SEEN:
         return -1.0, frame
     directions = _turned(directions, points - HEAD_CENTRE)
-    drawn = [
-        front_map(points[i::maps] * side, directions[i::maps] * side)
-        for side in (1.0, _MIRROR)
-        for i in range(maps)
-    ]
-    guess = network(np.stack(drawn))
+    both = (
+        np.stack([vectors, vectors * _MIRROR]).reshape(2, -1, maps, 3).swapaxes(1, 2)
+        for vectors in (points, directions)
+    )
+    guess = network(front_map(*both).reshape(2 * maps, CELLS, CELLS, -1))
     axes = guess.axes.reshape(2, maps, 2, 3).mean(axis=1)
     anchors = guess.anchors.reshape(2, maps, 3, 3).mean(axis=1)
     axes = (axes[0] + axes[1] * _MIRROR) / 2
@@ -280,12 +282,12 @@ def _rotation(axes: Doubles) -> Doubles:
     """Proper rotation (3, 3) whose Z row is the second of two directions (2, 3), Y nearest to the first."""
     up, forward = axes
     z = forward / max(float(np.linalg.norm(forward)), 1e-12)
-    x = np.cross(up, z)
+    x = cross(up, z)
     length = float(np.linalg.norm(x))
     if length < 1e-6:
         return np.eye(3)
     x /= length
-    return np.stack([x, np.cross(z, x), z])
+    return np.stack([x, cross(z, x), z])
 
 
 def _turned(directions: Doubles, outwards: Doubles) -> Doubles:

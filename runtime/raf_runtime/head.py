@@ -6,6 +6,7 @@ Axis legend: V input vertices, S surface vertices, T triangles, P poses, K eigen
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from raf_runtime.coarse import Coarse
 from raf_runtime.frame import HEAD_CENTRE, Frame, estimate_frame
-from raf_runtime.operators import Operators
+from raf_runtime.operators import Operators, vertex_normals
 from raf_runtime.parts import Parts
 from raf_runtime.surface import Surface, face_area_vectors
 from raf_runtime.symmetry import Mirror
 
-__all__ = ["PreparedHead", "prepare_head"]
+__all__ = ["PreparedHead", "find_pieces", "outwards", "prepare_head"]
 
 # Above this many vertices a coarser surface stands in: more detail than the basis resolves only costs time.
 LARGE = 80_000
@@ -50,18 +51,6 @@ class PreparedHead:
     coarse: Coarse | None
     parts: Parts
     mirror: Mirror | None
-
-    @classmethod
-    def build(
-        cls, surface: Surface, frame: Frame, operators: Operators, coarse: Coarse | None = None
-    ) -> PreparedHead:
-        """Find the parts and the symmetry of a head whose frame and operators are known."""
-        points = frame.to_canonical(surface.vertices)
-        parts = Parts.find(points, surface.faces, surface.component)
-        mirror = None
-        if coarse is None:
-            mirror = Mirror.find(points, operators.normals, surface.component, parts.skin)
-        return cls(surface, frame, operators, coarse, parts, mirror)
 
     def finish(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> NDArray[np.float32]:
         """Carry the network's output to the input mesh.
@@ -111,15 +100,30 @@ def prepare_head(vertices: ArrayLike, faces: ArrayLike, eigenpairs: int) -> Prep
     surface = Surface.build(vertices, faces)
     frame = estimate_frame(surface.vertices, surface.faces)
     points = frame.to_canonical(surface.vertices)
-    triangles, component, coarse = _facing_out(points, surface.faces), surface.component, None
+    triangles, component, coarse = outwards(points, surface.faces), surface.component, None
     if len(points) > LARGE:
         coarse = Coarse.build(points, triangles, component, LARGE // 2)
         points, triangles, component = coarse.vertices, coarse.faces, coarse.component
-    operators = Operators.build(points, triangles, component, eigenpairs)
-    return PreparedHead.build(surface, frame, operators, coarse)
+    # Neither needs the other, and both spend most of their time where Python lets other threads run.
+    with ThreadPoolExecutor(1) as pool:
+        pieces = pool.submit(find_pieces, surface, frame, coarse)
+        operators = Operators.build(points, triangles, component, eigenpairs)
+        parts, mirror = pieces.result()
+    return PreparedHead(surface, frame, operators, coarse, parts, mirror)
 
 
-def _facing_out(points: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.int64]:
+def find_pieces(surface: Surface, frame: Frame, coarse: Coarse | None) -> tuple[Parts, Mirror | None]:
+    """The parts and the symmetry of a head whose frame is known."""
+    points = frame.to_canonical(surface.vertices)
+    parts = Parts.find(points, surface.faces, surface.component)
+    if coarse is not None:
+        return parts, None
+    normals = vertex_normals(points, surface.faces)
+    return parts, Mirror.find(points, normals, surface.component, parts.skin)
+
+
+def outwards(points: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.int64]:
     """Reverse all triangles (T, 3) if most of their area faces the middle of the canonical head."""
-    outward = points[faces].mean(axis=1) - HEAD_CENTRE
-    return faces if np.einsum("ij,ij->", face_area_vectors(points, faces), outward) >= 0 else faces[:, ::-1]
+    outward = points.take(faces.T, axis=0).sum(axis=0) / 3 - HEAD_CENTRE
+    inwards = np.einsum("ij,ij->", face_area_vectors(points, faces), outward) < 0
+    return np.ascontiguousarray(faces[:, ::-1]) if inwards else faces

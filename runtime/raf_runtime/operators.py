@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from raf_runtime.spectral import spectral_basis
-from raf_runtime.surface import face_area_vectors
+from raf_runtime.surface import cross, face_area_vectors
 
 __all__ = ["Operators", "laplacian_and_mass", "tangent_gradient", "vertex_normals"]
 
@@ -96,12 +96,8 @@ def laplacian_and_mass(
 
 def vertex_normals(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
     """Area-weighted unit normals (S, 3); +Z where the triangles around a vertex cancel."""
-    area = face_area_vectors(vertices, faces)
-    corner_to_vertex = sparse.csr_array(
-        (np.ones(faces.size), (faces.ravel(), np.repeat(np.arange(len(faces)), 3))),
-        shape=(len(vertices), len(faces)),
-    )
-    total = corner_to_vertex @ area
+    area = np.repeat(face_area_vectors(vertices, faces).T, 3, axis=1)
+    total = np.stack([np.bincount(faces.ravel(), along, len(vertices)) for along in area], axis=1)
     length = np.linalg.norm(total, axis=1, keepdims=True)
     flat = length[:, 0] <= 1e-12 * max(float(length.max()), np.finfo(float).tiny)
     total[flat], length[flat] = (0.0, 0.0, 1.0), 1.0
@@ -110,10 +106,11 @@ def vertex_normals(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> N
 
 def tangents(normals: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Unit tangents (S, 3) to the right and upwards; at the poles of +Y, where up is no tangent, +Z stands in."""
-    up = np.where(np.abs(normals[:, 1:2]) > 0.999, np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0]))
-    right = np.cross(up, normals)
-    right /= np.linalg.norm(right, axis=1, keepdims=True)
-    return right, np.asarray(np.cross(normals, right), dtype=np.float64)
+    x, y, z = normals.T
+    zero = np.zeros_like(x)
+    right = np.where(np.abs(y) > 0.999, [-y, x, zero], [z, zero, -x])
+    right /= np.sqrt(np.einsum("is,is->s", right, right))
+    return right.T, cross(normals.T, right).T
 
 
 def tangent_gradient(
@@ -124,24 +121,19 @@ def tangent_gradient(
     The gradient at a vertex is the area-weighted mean over its triangles of the gradient of linear interpolation
     (Botsch et al., "Polygon Mesh Processing", 2010, section 3.3), projected on the tangents.
     """
-    size = len(vertices)
-    area_vector = face_area_vectors(vertices, faces)
-    twice_area = np.linalg.norm(area_vector, axis=1)
-    unit = area_vector / np.maximum(twice_area, np.finfo(float).tiny)[:, None]
-    around = np.bincount(faces.ravel(), weights=np.repeat(twice_area / 2, 3), minlength=size)
+    area_vector = face_area_vectors(vertices, faces).T
+    twice_area = np.sqrt(np.einsum("it,it->t", area_vector, area_vector))
+    unit = area_vector / np.maximum(twice_area, np.finfo(float).tiny)
+    around = np.bincount(faces.ravel(), np.repeat(twice_area / 2, 3), len(vertices))
     around = np.maximum(around, np.finfo(float).tiny)
-    axes = tangents(normals)
-    rows, columns = np.repeat(faces, 3, axis=1).ravel(), np.tile(faces, (1, 3)).ravel()
-    # Area times the gradient of the hat function at corner b; the area cancels, so slivers do no harm.
-    hat = np.stack(
-        [
-            0.5 * np.cross(unit, vertices[faces[:, (b + 2) % 3]] - vertices[faces[:, (b + 1) % 3]])
-            for b in range(3)
-        ],
-        axis=1,
-    )
-    maps = []
-    for axis in axes:
-        value = np.einsum("tac,tbc->tab", axis[faces] / around[faces][..., None], hat).ravel()
-        maps.append(sparse.csr_array(sparse.coo_array((value, (rows, columns)), shape=(size, size))))
-    return maps[0], maps[1]
+    # Area times the gradient of the hat function at each corner; the area cancels, so slivers do no harm.
+    corner = vertices.T.take(faces.T, axis=1)
+    hat = 0.5 * cross(unit[:, None], corner[:, [2, 0, 1]] - corner[:, [1, 2, 0]])
+    # Both maps at once, as real and imaginary part of one: where its entries go is what takes the time.
+    value = np.empty((3, 3, len(faces)), dtype=np.complex128)
+    for part, axis in zip((value.real, value.imag), tangents(normals), strict=True):
+        np.einsum("iat,ibt->abt", (axis / around[:, None]).T.take(faces.T, axis=1), hat, out=part)
+    place = faces.T.astype(np.int32)
+    rows, columns = (np.broadcast_to(index, value.shape).ravel() for index in (place[:, None], place[None]))
+    both = sparse.coo_array((value.ravel(), (rows, columns)), shape=(len(vertices), len(vertices))).tocsr()
+    return sparse.csr_array(both.real), sparse.csr_array(both.imag)

@@ -112,8 +112,11 @@ class Parts:
 
 def _skin(points: Doubles, faces: NDArray[np.int64], component: NDArray[np.int64]) -> int:
     """The component with most area among the features of the face; the largest one if there is none."""
-    middle = points[faces].mean(axis=1)
-    inside = ((middle > FEATURES[0]) & (middle < FEATURES[1])).all(axis=1)
+    inside = np.ones(len(faces), dtype=bool)
+    for along, low, high in zip(points.T, *FEATURES, strict=True):
+        middle = along.take(faces).sum(axis=1) / 3
+        inside &= (middle > low) & (middle < high)
     if not inside.any():
         return 0
-    return int(np.bincount(component[faces[inside, 0]], weights=face_areas(points, faces[inside])).argmax())
+    faces = faces[inside]
+    return int(np.bincount(component[faces[:, 0]], weights=face_areas(points, faces)).argmax())

@@ -25,7 +25,11 @@ def nearest_rotations(rest: Doubles, moved: Doubles) -> Doubles:
     moved : (P, n, 3) float64
         Where they go.
     """
-    u, _, vt = np.linalg.svd(rest.T @ moved)
+    return _rotations(rest.T @ moved)
+
+
+def _rotations(covariance: Doubles) -> Doubles:
+    u, _, vt = np.linalg.svd(covariance)
     u[:, :, 2] *= np.linalg.det(u @ vt)[:, None]
     return u @ vt
 
@@ -40,7 +44,8 @@ def nearest_rigid(rest: Doubles, displacements: NDArray[np.float32]) -> Doubles:
     displacements : (P, n, 3) float32
         Their predicted motion.
     """
-    centre = rest.mean(axis=0)
-    moved = rest + displacements
-    moved_centre = moved.mean(axis=1, keepdims=True)
-    return (rest - centre) @ nearest_rotations(rest - centre, moved - moved_centre) + moved_centre - rest
+    arms = rest - rest.mean(axis=0)
+    shift = displacements.mean(axis=1, keepdims=True, dtype=np.float64)
+    # The shift drops out of the sums, for the arms add up to nothing.
+    turned = _rotations(arms.T @ arms + np.stack([arms.T @ motion for motion in displacements]))
+    return arms @ (turned - np.eye(3)) + shift

@@ -8,6 +8,8 @@ Axis legend: S surface vertices, D local functions, K eigenpairs.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
@@ -60,19 +62,21 @@ def spectral_basis(
     eigenvectors : (S, K) float64
         Mass-orthonormal: ``phi.T @ diag(mass) @ phi`` is the identity, apart from the padding.
     """
-    functions = _local_functions(vertices, laplacian, component, eigenpairs)
-    stiffness = (functions.T @ (laplacian @ functions)).toarray()
-    gram = (functions.T @ functions.multiply(mass[:, None]).tocsr()).toarray()
+    bumps = _local_functions(vertices, laplacian, component, eigenpairs)
+    functions = sparse.csr_array(bumps.T)
+    with ThreadPoolExecutor(1) as pool:
+        weighted = sparse.csr_array((bumps.data * mass.take(bumps.indices), bumps.indices, bumps.indptr))
+        product = pool.submit(weighted.__matmul__, functions)
+        stiffness = sparse.csr_array(bumps @ sparse.csr_array(laplacian @ functions)).toarray()
+        gram = sparse.csr_array(product.result()).toarray()
     count = min(eigenpairs, len(gram))
     # Coincident vertices can have the same function twice. What is then spanned by nothing is given a little mass, and
     # stiffness enough to come after everything else.
-    mass_of, stiffness_of = np.diagonal(gram), np.diagonal(stiffness)
+    mass_of, stiffness_of = np.diagonal(gram).copy(), np.diagonal(stiffness).copy()
     beyond = 100 * float(np.median(stiffness_of / mass_of))
-    values, coefficients = linalg.eigh(
-        _symmetric(stiffness) + np.diag(RIDGE * beyond * mass_of),
-        _symmetric(gram) + np.diag(RIDGE * mass_of),
-        subset_by_index=(0, count - 1),
-    )
+    np.fill_diagonal(gram, mass_of + RIDGE * mass_of)
+    np.fill_diagonal(stiffness, stiffness_of + RIDGE * beyond * mass_of)
+    values, coefficients = _lowest_pairs(stiffness, gram, count)
     vectors = functions @ coefficients
     values = np.maximum(values, 0)
     if count < eigenpairs:
@@ -81,44 +85,76 @@ def spectral_basis(
     return values, vectors
 
 
-def _symmetric(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 0.5 * (matrix + matrix.T)
+def _lowest_pairs(
+    stiffness: NDArray[np.float64], gram: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The ``count`` lowest pairs of two symmetric matrices, of which the lower triangle is read.
+
+    :func:`scipy.linalg.eigh` bisects for some of the pairs, or transforms back all of them. Neither is needed.
+    """
+    names = ("sygst", "sytrd", "sytrd_lwork", "ormqr")
+    sygst, sytrd, sytrd_lwork, ormqr = linalg.get_lapack_funcs(names, (gram,))
+    factor = linalg.cholesky(gram, lower=True)
+    reduced, _ = sygst(stiffness, factor, lower=1)
+    work, _ = sytrd_lwork(len(gram), lower=1)
+    reflectors, diagonal, beside, scale, _ = sytrd(reduced, lower=1, lwork=int(work))
+    values, vectors = linalg.eigh_tridiagonal(diagonal, beside)
+    vectors = np.asfortranarray(vectors[:, :count])
+    # The reflectors leave the first row alone.
+    vectors[1:], *_ = ormqr("L", "N", reflectors[1:, :-1], scale, vectors[1:], int(work))
+    return values[:count], linalg.solve_triangular(factor, vectors, lower=True, trans=1)
 
 
 def _local_functions(
     vertices: NDArray[np.float64], laplacian: sparse.csr_array, component: NDArray[np.int64], eigenpairs: int
 ) -> sparse.csr_array:
-    """Partition of unity (S, D): cubic bumps around samples, and one constant for the crumbs."""
+    """Partition of unity (D, S): cubic bumps around samples, and one constant for the crumbs."""
     size = len(vertices)
     own = component < 1 + int(COMPONENT_SHARE * eigenpairs)
     budget = FUNCTIONS_PER_PAIR * eigenpairs
     if size <= budget:
-        bumps = sparse.csr_array(sparse.diags_array(own.astype(float)))[:, np.flatnonzero(own)]
-        return _with_crumbs(bumps, own)
-    graph = _edge_graph(vertices, laplacian)
-    samples = _farthest_points(vertices, component, np.flatnonzero(own), budget)
+        vertex = np.flatnonzero(own)
+        weight, counts = np.ones(len(vertex)), np.ones(len(vertex), dtype=np.int64)
+    else:
+        graph = _edge_graph(vertices, laplacian)
+        samples = _farthest_points(vertices, component, np.flatnonzero(own), budget)
+        vertex, weight, counts = _bumps(graph, samples, own)
+    crumbs = np.flatnonzero(~own)
+    if len(crumbs):
+        vertex, weight = np.concatenate([vertex, crumbs]), np.concatenate([weight, np.ones(len(crumbs))])
+        counts = np.append(counts, len(crumbs))
+    return sparse.csr_array(
+        (weight, vertex, np.concatenate([[0], np.cumsum(counts)])), shape=(len(counts), size)
+    )
+
+
+def _bumps(
+    graph: sparse.csr_array, samples: NDArray[np.int64], own: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Vertices and weights of one bump after the other, normalised, and how many vertices each has."""
+    size = len(own)
     nearest, _, source = csgraph.dijkstra(graph, indices=samples, min_only=True, return_predecessors=True)
     radii = SUPPORT * _cell_radii(graph, samples, nearest, source, own)
-    rows, columns, weights = [], [], []
     # Neighbours in this order have similar radii, so that no search goes much further than it must.
     order = np.argsort(radii)
+    samples, radii = samples[order], radii[order]
+    vertices, weights, counts = [], [], []
     step = max(1, TABLE_VALUES // size)
     for start in range(0, len(samples), step):
-        batch = order[start : start + step]
-        reach = float(radii[batch].max())
-        table = csgraph.dijkstra(graph, indices=samples[batch], limit=reach).ravel()
-        near = np.flatnonzero(table < reach)
-        t = table[near] / radii[batch[near // size]]
-        near, t = near[t < 1], t[t < 1]
-        rows.append(near % size)
-        columns.append(batch[near // size])
+        radius = radii[start : start + step]
+        table = csgraph.dijkstra(graph, indices=samples[start : start + step], limit=radius[-1]).ravel()
+        near = np.flatnonzero(table < radius[-1])
+        bump = near // size
+        t = table.take(near) / radius.take(bump)
+        inside = t < 1
+        near, bump, t = near[inside], bump[inside], t[inside]
+        vertices.append(near - bump * size)
         # The floor keeps a vertex on the rim of its only support inside the partition of unity.
         weights.append(np.maximum(1 - t * t * (3 - 2 * t), 1e-6))
-    entries = np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))
-    bumps = sparse.csr_array(sparse.coo_array(entries, shape=(size, len(samples))))
-    total = bumps.sum(axis=1)
-    scale = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
-    return _with_crumbs(sparse.csr_array(sparse.diags_array(scale) @ bumps), own)
+        counts.append(np.bincount(bump, minlength=len(radius)))
+    vertex, weight = np.concatenate(vertices), np.concatenate(weights)
+    weight /= np.bincount(vertex, weight).take(vertex)
+    return vertex, weight, np.concatenate(counts)
 
 
 def _cell_radii(
@@ -133,32 +169,24 @@ def _cell_radii(
     One radius for all would be that of the deepest mouth cavity, and bury small parts under overlapping bumps.
     """
     cell = np.zeros(len(source), dtype=np.int64)
-    order = np.argsort(samples)
-    cell[own] = order[np.searchsorted(samples[order], source[own])]
+    cell[samples] = np.arange(len(samples))
+    cell[own] = cell.take(source[own])
     radius = np.zeros(len(samples))
     np.maximum.at(radius, cell[own], nearest[own])
-    row, column = graph.nonzero()
-    crossing = own[row] & (cell[row] != cell[column])
+    row, column = np.repeat(cell, np.diff(graph.indptr)), cell.take(graph.indices)
+    crossing = np.flatnonzero(row != column)
+    crossing = crossing[own.take(graph.indices[crossing])]
     around = radius.copy()
-    np.maximum.at(around, cell[row[crossing]], radius[cell[column[crossing]]])
+    np.maximum.at(around, row[crossing], radius.take(column[crossing]))
     return np.maximum(around, np.finfo(np.float32).tiny)
 
 
-def _with_crumbs(bumps: sparse.csr_array, own: NDArray[np.bool_]) -> sparse.csr_array:
-    if own.all():
-        return bumps
-    return sparse.csr_array(sparse.hstack([bumps, sparse.csr_array((~own).astype(float)[:, None])]))
-
-
 def _edge_graph(vertices: NDArray[np.float64], laplacian: sparse.csr_array) -> sparse.csr_array:
-    pattern = laplacian.tocoo()
-    row, column = pattern.coords
-    off = row != column
-    row, column = row[off], column[off]
-    length = np.linalg.norm(vertices[row] - vertices[column], axis=1)
+    """Lengths of the Laplacian's edges; its diagonal becomes loops, which no shortest path takes."""
+    along = np.repeat(vertices, np.diff(laplacian.indptr), axis=0) - vertices.take(laplacian.indices, axis=0)
     # A stored zero is no edge to csgraph; coincident neighbours are an edge of almost no length.
-    length = np.maximum(length, np.finfo(np.float32).tiny)
-    return sparse.csr_array(sparse.coo_array((length, (row, column)), shape=laplacian.shape))
+    length = np.maximum(np.sqrt(np.einsum("ij,ij->i", along, along)), np.finfo(np.float32).tiny)
+    return sparse.csr_array((length, laplacian.indices, laplacian.indptr), shape=laplacian.shape)
 
 
 def _farthest_points(
@@ -167,20 +195,20 @@ def _farthest_points(
     """Farthest-point samples among the candidates, at least one in each of their components."""
     points = (vertices[candidates] @ SKEW).astype(np.float32)
     points -= points.mean(axis=0)
-    square = np.einsum("ij,ij->i", points, points)
     # Each component starts from its lowest point, wherever that stands in the file.
     order = np.lexsort((points[:, 1], component[candidates]))
     _, first = np.unique(component[candidates][order], return_index=True)
-    chosen = [int(i) for i in order[first[:count]]]
+    chosen = order[first[:count]].tolist()
+    # No matrix products: BLAS would hand hundreds of tiny ones to its threads, and wait for them on a busy machine.
+    rows = np.ascontiguousarray(points.T)
+    apart, further = np.empty_like(rows), np.empty_like(rows[0])
     distance = np.full(len(points), np.inf, dtype=np.float32)
-    current = 0
-    while True:
-        i = chosen[current]
-        np.minimum(distance, square - points @ (2 * points[i]) + square[i], out=distance)
-        # Rounding leaves a sample at some distance from itself, further than coincident vertices are from theirs.
-        distance[i] = -np.inf
-        current += 1
+    for current in range(count):
         if current == len(chosen):
-            if current == count:
-                return candidates[np.array(chosen)]
-            chosen.append(int(np.argmax(distance)))
+            chosen.append(int(distance.argmax()))
+        i = chosen[current]
+        np.square(np.subtract(rows, rows[:, i : i + 1], out=apart), out=apart)
+        np.minimum(distance, np.add.reduce(apart, axis=0, out=further), out=distance)
+        # Coincident vertices are as near to it as it is to itself, and may become samples; it may not again.
+        distance[i] = -np.inf
+    return candidates[np.array(chosen)]

@@ -65,17 +65,18 @@ class Surface:
         """
         points, triangles = _checked(vertices, faces)
         weld = _weld(points, triangles)
-        corners = weld[triangles]
+        corners = weld.take(triangles)
         keep = _proper(corners)
         used = np.zeros(int(weld.max()) + 1, dtype=bool)
         used[corners[keep]] = True
         renumber = np.where(used, np.cumsum(used) - 1, -1)
         from_input = renumber[weld]
-        welded_faces = renumber[corners[keep]]
+        welded_faces = renumber.take(corners[keep])
         position = np.empty((int(used.sum()), 3))
         inside = from_input >= 0
         position[from_input[inside]] = points[inside]
-        if len(welded_faces) == 0 or not face_areas(position, welded_faces).sum() > 0:
+        areas = face_areas(position, welded_faces)
+        if not areas.sum() > 0:
             raise MeshError(
                 f"the mesh has no area: none of its {len(triangles)} triangles spans a surface. "
                 "Export the head as a polygon mesh, not as a point cloud, curve or collapsed shape"
@@ -84,7 +85,7 @@ class Surface:
             position,
             welded_faces,
             from_input,
-            _components(position, welded_faces),
+            _components(welded_faces, areas, len(position)),
             len(triangles) - int(keep.sum()),
         )
 
@@ -99,13 +100,19 @@ class Surface:
 
 def face_areas(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
     """Areas (T,) of triangles, in the square of the vertices' unit."""
-    return 0.5 * np.linalg.norm(face_area_vectors(vertices, faces), axis=1)
+    vectors = face_area_vectors(vertices, faces)
+    return 0.5 * np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
 
 
 def face_area_vectors(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
     """Normals (T, 3) whose length is twice the area of the triangle."""
-    a, b, c = (vertices[faces[:, i]] for i in range(3))
-    return np.cross(b - a, c - a)
+    a, b, c = vertices.T.take(faces.T, axis=1).swapaxes(0, 1)
+    return cross(b - a, c - a).T
+
+
+def cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cross products (3, ...) of vectors whose coordinates lie in rows: several times faster than NumPy's."""
+    return np.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
 def _checked(vertices: ArrayLike, faces: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -140,13 +147,13 @@ def _weld(points: NDArray[np.float64], triangles: NDArray[np.int64]) -> NDArray[
     Closeness alone would glue lips, lids and double walls. A seam is more: an open edge that coincides with
     another open edge, run through in the opposite direction, between faces that do not fold back.
     """
-    place = _coincidence(points)
-    half = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    low, high = half.min(axis=1), half.max(axis=1)
-    _, inverse, counts = np.unique(low * len(points) + high, return_inverse=True, return_counts=True)
-    boundary = np.flatnonzero(counts[inverse] == 1)
-    a, b = half[boundary].T
-    pa, pb = place[a], place[b]
+    start, end = triangles.ravel(), triangles[:, [1, 2, 0]].ravel()
+    edge = np.minimum(start, end) * len(points) + np.maximum(start, end)
+    order = np.argsort(edge)
+    differs = np.diff(edge[order], prepend=-1, append=-1) != 0
+    boundary = np.sort(order[differs[1:] & differs[:-1]])
+    a, b = start[boundary], end[boundary]
+    pa, pb = _coincidence(points, np.stack([a, b]))
     distinct = pa != pb
     boundary, a, b, pa, pb = boundary[distinct], a[distinct], b[distinct], pa[distinct], pb[distinct]
     key = np.minimum(pa, pb) * len(points) + np.maximum(pa, pb)
@@ -157,9 +164,11 @@ def _weld(points: NDArray[np.float64], triangles: NDArray[np.int64]) -> NDArray[
     f = np.repeat(forward, count)
     offset = np.arange(len(f)) - np.repeat(np.cumsum(count) - count, count)
     g = backward[np.repeat(first, count) + offset]
-    normal = face_area_vectors(points, triangles)
+    if len(f) == 0:
+        return np.arange(len(points))
+    normal = face_area_vectors(points, triangles[boundary // 3])
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.finfo(float).tiny)
-    smooth = np.einsum("ij,ij->i", normal[boundary[f] // 3], normal[boundary[g] // 3])
+    smooth = np.einsum("ij,ij->i", normal[f], normal[g])
     chosen = _mutual_best(f, g, smooth) & (smooth > FOLD)
     f, g = f[chosen], g[chosen]
     links = np.concatenate([a[f], b[f]]), np.concatenate([b[g], a[g]])
@@ -167,16 +176,16 @@ def _weld(points: NDArray[np.float64], triangles: NDArray[np.int64]) -> NDArray[
     return csgraph.connected_components(graph, directed=False)[1].astype(np.int64)
 
 
-def _coincidence(points: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Label (V,) shared by vertices at the same position."""
-    low = points.min(axis=0)
-    diagonal = float(np.linalg.norm(points.max(axis=0) - low))
+def _coincidence(points: NDArray[np.float64], vertices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Labels, in the shape of ``vertices``, shared by those at the same position."""
+    low = points.T.copy().min(axis=1)  # along columns: many times faster
+    diagonal = float(np.linalg.norm(points.T.copy().max(axis=1) - low))
     if diagonal == 0:
-        return np.zeros(len(points), dtype=np.int64)
-    cell = np.rint((points - low) / (COINCIDENT * diagonal)).astype(np.int64)
+        return np.zeros(vertices.shape, dtype=np.int64)
+    cell = np.rint((points[vertices] - low) / (COINCIDENT * diagonal)).astype(np.int64)
     # A cell index is at most 1e6 per axis, so three of them fit one int64.
-    packed = (cell[:, 0] * 1_000_003 + cell[:, 1]) * 1_000_003 + cell[:, 2]
-    return np.unique(packed, return_inverse=True)[1].astype(np.int64)
+    packed = (cell[..., 0] * 1_000_003 + cell[..., 1]) * 1_000_003 + cell[..., 2]
+    return np.unique(packed, return_inverse=True)[1].reshape(vertices.shape)
 
 
 def _mutual_best(f: NDArray[np.int64], g: NDArray[np.int64], score: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -192,21 +201,21 @@ def _mutual_best(f: NDArray[np.int64], g: NDArray[np.int64], score: NDArray[np.f
 
 def _proper(corners: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Mask (T,) of the triangles with three different corners, each set of corners once."""
-    a, b, c = np.sort(corners, axis=1).T
-    keep = (a != b) & (b != c)
-    order = np.lexsort((c, b, a))
+    a, b, c = corners.T
+    low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
+    middle = a + b + c - low - high
+    edge = low * (int(corners.max()) + 1) + middle
+    order = np.lexsort((high, edge))
     repeat = np.zeros(len(corners), dtype=bool)
-    same = (a[order][1:] == a[order][:-1]) & (b[order][1:] == b[order][:-1]) & (c[order][1:] == c[order][:-1])
-    repeat[order[1:][same]] = True
-    return keep & ~repeat
+    repeat[order[1:]] = (np.diff(edge[order]) == 0) & (np.diff(high[order]) == 0)
+    return (low != middle) & (middle != high) & ~repeat
 
 
-def _components(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.int64]:
-    size = len(vertices)
+def _components(faces: NDArray[np.int64], areas: NDArray[np.float64], size: int) -> NDArray[np.int64]:
     edges = np.concatenate([faces[:, :2], faces[:, 1:]])
     graph = sparse.coo_array((np.ones(len(edges), dtype=np.int8), tuple(edges.T)), shape=(size, size))
     count, label = csgraph.connected_components(graph, directed=False)
-    area = np.bincount(label[faces[:, 0]], weights=face_areas(vertices, faces), minlength=count)
+    area = np.bincount(label[faces[:, 0]], weights=areas, minlength=count)
     rank = np.empty(count, dtype=np.int64)
     rank[np.argsort(-area, kind="stable")] = np.arange(count)
     return rank[label]

@@ -94,13 +94,12 @@ class Mirror:
         for row, pose in enumerate(poses):
             if (other := other_side(pose)) not in poses or poses.index(other) < row:
                 continue
-            here, there = displacements[row], displacements[poses.index(other)]
-            mean, mirrored = (
-                (one + two.take(self.partner, axis=0) @ reflection) / 2
-                for one, two in ((here, there), (there, here))
-            )
-            mean[self.alone], mirrored[self.alone] = here[self.alone], there[self.alone]
-            here[:], there[:] = mean, mirrored
+            sides = [displacements[i] for i in dict.fromkeys([row, poses.index(other)])]
+            images = [side.take(self.partner, axis=0) @ reflection for side in reversed(sides)]
+            for side, image in zip(sides, images, strict=True):
+                image[self.alone] = side[self.alone]
+                side += image
+                side *= 0.5
 
 
 def other_side(pose: str) -> str:

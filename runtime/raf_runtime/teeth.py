@@ -107,9 +107,10 @@ def move_teeth(
                 lower.append(part)
     if lower:
         together = np.concatenate(lower)
-        rigid = nearest_rigid(points[together], displacements[:, together])
-        rigid[np.linalg.norm(rigid, axis=2).max(axis=1) < LEAST] = 0
-        displacements[:, together] = rigid
+        rigid = nearest_rigid(points[together], displacements.take(together, axis=1))
+        rigid[np.einsum("pnx,pnx->pn", rigid, rigid).max(axis=1) < LEAST**2] = 0
+        for pose, motion in zip(displacements, rigid, strict=True):
+            pose[together] = motion
 
 
 def _size(vectors: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -1,0 +1,101 @@
+"""A rig with a stopwatch between its steps."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import raf_sdk
+from raf_runtime.coarse import Coarse
+from raf_runtime.frame import estimate_frame
+from raf_runtime.head import LARGE, PreparedHead, find_pieces, outwards
+from raf_runtime.operators import Operators, laplacian_and_mass, tangent_gradient, vertex_normals
+from raf_runtime.session import Session
+from raf_runtime.spectral import spectral_basis
+from raf_runtime.surface import Surface
+from raf_sdk.io import read_mesh
+
+__all__ = ["NETWORK", "WHOLE", "Times", "measure_warm"]
+
+Times = dict[str, list[float]]
+
+WHOLE, NETWORK = "rigger.rig(path)", "network"
+
+
+class Stopwatch:
+    """Collects the seconds of named stages."""
+
+    def __init__(self) -> None:
+        self.times: Times = defaultdict(list)
+
+    @contextmanager
+    def stage(self, name: str) -> Generator[None]:
+        """Time what happens inside."""
+        start = time.perf_counter()
+        yield
+        self.times[name].append(time.perf_counter() - start)
+
+
+def rig_in_stages(watch: Stopwatch, session: Session, path: Path) -> raf_sdk.Rig:
+    """What ``Rigger.rig`` does (see :mod:`raf_runtime.head`), one step after the other: some of them overlap there."""
+    with watch.stage("read file"):
+        mesh = read_mesh(path)
+    with watch.stage("weld"):
+        surface = Surface.build(mesh.vertices, mesh.faces)
+    with watch.stage("canonical frame"):
+        frame = estimate_frame(surface.vertices, surface.faces)
+        points = frame.to_canonical(surface.vertices)
+        triangles, component, coarse = outwards(points, surface.faces), surface.component, None
+    if len(points) > LARGE:
+        with watch.stage("coarser stand-in"):
+            coarse = Coarse.build(points, triangles, component, LARGE // 2)
+            points, triangles, component = coarse.vertices, coarse.faces, coarse.component
+    with watch.stage("Laplacian"):
+        laplacian, mass = laplacian_and_mass(points, triangles)
+    with watch.stage("spectral basis"):
+        values, vectors = spectral_basis(points, laplacian, mass, component, session.eigenpairs)
+    with watch.stage("gradients"):
+        normals = vertex_normals(points, triangles)
+        basis = vectors.astype(np.float32)
+        gradients = [
+            along.astype(np.float32) @ basis for along in tangent_gradient(points, triangles, normals)
+        ]
+        arrays = (points, normals, mass, values, basis, *gradients)
+        operators = Operators(*(array.astype(np.float32) for array in arrays))
+    with watch.stage("parts, symmetry"):
+        head = PreparedHead(surface, frame, operators, coarse, *find_pieces(surface, frame, coarse))
+    with watch.stage(NETWORK):
+        displacements = session.run(operators)
+    with watch.stage("finish"):
+        return raf_sdk.Rig(mesh, session.poses, head.finish(displacements, session.poses))
+
+
+def measure_warm(model: Path, path: Path, repeats: int) -> Times:
+    """Seconds of the stages and of the whole, each time on the file.
+
+    Without the cache of prepared heads; it has a row of its own, and only the network and the finish are left.
+    """
+    rigger, session = raf_sdk.Rigger(model), Session(model)
+    expected = rigger.rig(path)
+    staged = rig_in_stages(Stopwatch(), session, path)
+    size = np.abs(expected.deltas).max()
+    if not np.allclose(staged.deltas, expected.deltas, rtol=0, atol=1e-3 * size):
+        sys.exit(
+            "the stages of this benchmark are no longer those of Rigger.rig: bring rig_in_stages up to date"
+        )
+    prepared = rigger.prepare(expected.mesh)
+    watch = Stopwatch()
+    for _ in tqdm(range(repeats), desc=path.stem, unit="rig"):
+        rig_in_stages(watch, session, path)
+        with watch.stage(WHOLE):
+            rigger.rig(path)
+        with watch.stage("rigger.rig(prepared)"):
+            rigger.rig(prepared)
+    return watch.times
