@@ -100,10 +100,8 @@ def find_gpu() -> Gpu:
     DeviceError
         If there is no driver or no GPU.
     """
-    try:
-        from raf_runtime.backends.cuda import Gpu
-    except ImportError as error:
-        raise DeviceError(f"this raf-sdk has no support for GPUs ({error})") from error
+    from raf_runtime.backends.cuda import Gpu
+
     return Gpu.find()
 
 
