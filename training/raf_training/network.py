@@ -77,6 +77,17 @@ CONFIGS = {
         anchors=0,
         frequencies=0,
     ),
+    # The paper's, narrow enough for two cores.
+    "small": NetworkConfig(
+        width=64,
+        gradients=64,
+        trunk_blocks=0,
+        pose_blocks=4,
+        encoder_width=32,
+        encoder_gradients=32,
+        anchors=0,
+        frequencies=0,
+    ),
 }
 
 
