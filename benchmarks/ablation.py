@@ -1,18 +1,19 @@
 """What each part of the paper's training is worth here: runs that leave one out, under equal budgets.
 
-    python benchmarks/ablation.py --train DIR --val DIR --unrigged TARGETS --out DIR [--first 300] [--second 300]
+    python benchmarks/ablation.py --train DIR --val DIR --unrigged TARGETS --out DIR [--first 250] [--second 250]
+        [--seconds 60] [--rows full ...]
 
 Every row is trained from scratch by ``raf-train``'s own stages and measured on the held-out samples like ``raf-train
 evaluate``. Rows that leave out a loss or heads have the steps of the full run; what a step costs differs, and the
-table says so. Two kinds of rows have its processor time instead: the run without 2D losses, whose steps cost least,
-and the two networks, ``paper`` and ``default``, both by the 3D loss alone. A row that has a result is not run again.
+table says so. Three rows have equal processor time instead, about the full run's: another without 2D losses, whose steps
+cost least, and the networks ``paper`` and ``default``, both by the 3D loss alone. A row that has a result is not run again, so that several
+processes can share the work by ``--rows``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,13 +24,20 @@ import torch
 from _report import write_json
 from matplotlib.figure import Figure
 
+from raf_runtime.contract import INPUTS
 from raf_training.checkpoint import load_network
 from raf_training.dataset import SampleFolder
-from raf_training.evaluate import evaluate
+from raf_training.evaluate import Figures
 from raf_training.losses.weights import LossWeights
-from raf_training.network import CONFIGS
-from raf_training.stages.config import STAGES, StageConfig
-from raf_training.stages.loop import StagePlan, train_stage
+from raf_training.network import CONFIGS, RigNetwork
+from raf_training.posing import pose_vectors
+from raf_training.stages.config import STAGES, Stage, StageConfig
+from raf_training.stages.heads import StageData
+from raf_training.stages.lessons import lessons
+from raf_training.stages.loop import PosedNetwork, StagePlan, train_stage
+from raf_training.stages.objective import Objective
+from raf_training.stages.schedule import Order
+from raf_training.stages.targets import TargetFolder
 
 # MAE and Q95 of the paper's ablation, on its full test set and in its own normalisation.
 PAPER = {
@@ -40,6 +48,14 @@ PAPER = {
     "without 2D displacement": (1.95, 5.89),
 }
 ONLY_3D = LossWeights(mse_3d=100.0)
+# The paper's network, narrower still than `small`, and cheap images: budgets are minutes of one core.
+NETWORK = replace(CONFIGS["small"], width=32, gradients=32, pose_blocks=3)
+CHEAP: dict[str, Any] = {"resolution": 64, "poses": 2, "warm_up": 20, "cycles": 1}
+TIMED = {
+    "without 2D losses, equal time": NETWORK,
+    "network `paper`, 3D only, equal time": CONFIGS["paper"],
+    "network `default`, 3D only, equal time": CONFIGS["default"],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,50 +98,57 @@ class Ablation:
     unrigged: Path
     out: Path
 
+    def result(self, name: str) -> Path:
+        """Where the result of a row is."""
+        return self.out / name.translate({ord(" "): "_", ord(","): None, ord("`"): None}) / "result.json"
+
     def run(self, row: Row) -> dict[str, Any]:
         """Train and measure a row, or read its result."""
-        folder = self.out / row.name.replace(" ", "_").replace(",", "")
-        result = folder / "result.json"
+        result = self.result(row.name)
         if result.is_file():
             return json.loads(result.read_text())
-        start = time.process_time()
-        init: Path | None = None
+        init, seconds = None, 0.0
         if row.first:
             unrigged = self.unrigged if row.unrigged else None
-            self._stage(1, row.first, folder / "first", unrigged, None)
-            init = folder / "first" / "weights.safetensors"
-        self._stage(2, row.second, folder / "second", None, init)
-        seconds = time.process_time() - start
-        network, _ = load_network(folder / "second" / "weights.safetensors")
-        figures = evaluate(network, SampleFolder(self.val), torch.device("cpu"))
+            init = result.parent / "first" / "weights.safetensors"
+            self._stage(1, row.first, init.parent, unrigged, None)
+            seconds += (row.first.most_steps or 0) * self.cost(row.first, unrigged)
+        figures = self._stage(2, row.second, result.parent / "second", None, init)
+        seconds += (row.second.most_steps or 0) * self.cost(row.second, None)
+        network, _ = load_network(result.parent / "second" / "weights.safetensors")
         content: dict[str, Any] = {
             "name": row.name,
-            "steps": [(row.first.most_steps or 0) if row.first else 0, row.second.most_steps],
-            "processor_seconds": seconds,
+            "steps": [row.first.most_steps if row.first else 0, row.second.most_steps],
+            "seconds": seconds,
             "parameters": sum(value.numel() for value in network.parameters()),
             "families": {name: asdict(value) for name, value in figures.items()},
         }
         write_json(result, content)
         return content
 
-    def steps_for(self, config: StageConfig, seconds: float) -> int:
-        """How many steps of a second stage cost so much processor time: told from a short run and a shorter one."""
-        few, more = 3, 9
-        costs: list[float] = []
-        for steps in (few, more):
-            with tempfile.TemporaryDirectory() as folder:
-                short = replace(config, most_steps=steps, warm_up=1, cycles=1)
-                start = time.process_time()
-                self._stage(2, short, Path(folder), None, None)
-                costs.append(time.process_time() - start)
-        return max(2 * config.warm_up, int(seconds * (more - few) / (costs[1] - costs[0])))
+    def cost(self, config: StageConfig, unrigged: Path | None, steps: int = 12) -> float:
+        """Processor seconds of a step, reading included."""
+        targets = TargetFolder(unrigged) if unrigged else None
+        data = StageData(SampleFolder(self.train), targets)
+        objective = Objective(config.weights, config.resolution)
+        model = PosedNetwork(RigNetwork(config.network))
+        optimizer = torch.optim.Adam(model.parameters())
+        start = time.process_time()
+        for (lesson,) in lessons(data, Order(data.poses, config.poses, 0), range(steps), 1):
+            inputs = (getattr(lesson.head.surface, name) for name in INPUTS)
+            moved = model(pose_vectors(lesson.rows), *inputs)
+            terms = objective(lesson.head, lesson.rows, moved, lesson.targets)
+            optimizer.zero_grad()
+            torch.stack(list(terms.values())).sum().backward()
+            optimizer.step()
+        return (time.process_time() - start) / steps
 
     def _stage(
-        self, stage: Any, config: StageConfig, out: Path, unrigged: Path | None, init: Path | None
-    ) -> None:
+        self, stage: Stage, config: StageConfig, out: Path, unrigged: Path | None, init: Path | None
+    ) -> dict[str, Figures]:
         # Validated once, at the end.
         every = config.most_steps or 1
-        train_stage(StagePlan(stage, config, self.train, self.val, out, unrigged, init, every=every))
+        return train_stage(StagePlan(stage, config, self.train, self.val, out, unrigged, init, every=every))
 
 
 def markdown(results: list[dict[str, Any]]) -> str:
@@ -140,7 +163,7 @@ def markdown(results: list[dict[str, Any]]) -> str:
         cells = [
             r["name"],
             " + ".join(str(x) for x in r["steps"] if x),
-            f"{r['processor_seconds']:.0f}",
+            f"{r['seconds']:.0f}",
             f"{r['parameters'] / 1e6:.2f} M",
             f"{f['seconds']:.2f}",
             *(f"{f[name]:.3f}" for name in ("mae", "q95", "ratio", "cosine")),
@@ -177,27 +200,33 @@ def main() -> None:
     parser.add_argument("--val", type=Path, required=True, help="folder of held-out samples")
     parser.add_argument("--unrigged", type=Path, required=True, help="folder of 2D targets")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--first", type=int, default=300, help="steps of stage 1")
-    parser.add_argument("--second", type=int, default=300, help="steps of stage 2")
+    parser.add_argument("--first", type=int, default=250, help="steps of stage 1")
+    parser.add_argument("--second", type=int, default=250, help="steps of stage 2")
+    parser.add_argument("--seconds", type=float, default=60, help="processor time of the rows of equal time")
+    parser.add_argument("--rows", nargs="+", default=None, metavar="ROW", help="train only these (all)")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     ablation = Ablation(options.train, options.val, options.unrigged, options.out)
-    stages = STAGES["small"]
-    second = replace(stages[2], most_steps=options.second)
+    stages, shared = STAGES["small"], {"network": NETWORK, **CHEAP}
+    first = replace(stages[1], most_steps=options.first, **shared)
+    second = replace(stages[2], most_steps=options.second, **shared)
+    wanted = {row.name: row for row in rows(first, second)}
     results: list[dict[str, Any]] = []
-    for row in rows(replace(stages[1], most_steps=options.first), second):
-        results.append(ablation.run(row))
-        print(markdown(results[-1:]))
-    seconds = results[0]["processor_seconds"]
-    timed = {"without 2D losses, equal time": second.network} | {
-        f"network `{name}`, 3D only, equal time": CONFIGS[name] for name in ("paper", "default")
-    }
-    for name, network in timed.items():
-        config = replace(second, weights=ONLY_3D, network=network)
-        steps = ablation.steps_for(config, seconds)
-        results.append(ablation.run(Row(name, None, replace(config, most_steps=steps))))
+    for name in [*wanted, *TIMED]:
+        if (options.rows is None or name in options.rows) and not ablation.result(name).is_file():
+            row = wanted.get(name) or timed(ablation, name, second, options.seconds)
+            ablation.run(row)
+        if ablation.result(name).is_file():
+            results.append(json.loads(ablation.result(name).read_text()))
     print(markdown(results))
     plot(options.out / "ablation.png", results)
+
+
+def timed(ablation: Ablation, name: str, second: StageConfig, seconds: float) -> Row:
+    """A training by the 3D loss alone that costs so much processor time."""
+    config = replace(second, weights=ONLY_3D, network=TIMED[name])
+    steps = max(2 * config.warm_up, round(seconds / ablation.cost(config, None)))
+    return Row(name, None, replace(config, most_steps=steps))
 
 
 if __name__ == "__main__":

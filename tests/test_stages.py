@@ -136,7 +136,7 @@ def test_either_network_learns_what_it_is_shown(data: Path, tmp_path: Path) -> N
             tiny_plan(data, tmp_path, 1).config.network, pose_blocks=blocks, trunk_blocks=2 - blocks
         )
         plan = tiny_run(data, tmp_path / str(blocks), 100, network=network, **changes)
-        assert train_stage(replace(plan, stage=2))["egg"] < 0.5
+        assert train_stage(replace(plan, stage=2))["egg"].ratio < 0.5
 
 
 def test_mixed_precision_is_close_to_single(data: Path, tmp_path: Path) -> None:

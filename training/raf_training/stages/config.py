@@ -67,7 +67,7 @@ def _small(config: StageConfig, steps: int) -> StageConfig:
         most_steps=steps,
         poses=4,
         resolution=128,
-        rate=1e-3,
+        rate=3e-4,
         warm_up=100,
         cycles=2,
     )

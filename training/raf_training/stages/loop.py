@@ -23,7 +23,7 @@ from raf_runtime.errors import ModelError
 from raf_training.checkpoint import load_checkpoint, load_network, save_checkpoint, save_weights
 from raf_training.dataset import SampleFolder
 from raf_training.errors import DataError
-from raf_training.evaluate import evaluate
+from raf_training.evaluate import Figures, evaluate
 from raf_training.network import RigNetwork, SurfaceTensors
 from raf_training.posing import pose_vectors
 from raf_training.stages.config import Precision, Stage, StageConfig
@@ -85,8 +85,8 @@ class PosedNetwork(nn.Module):
         return torch.einsum("bp,pvc->bvc", poses, self.network(inputs))
 
 
-def train_stage(plan: StagePlan) -> dict[str, float]:
-    """Run or resume a stage; returns the last validation: error over motion, by family.
+def train_stage(plan: StagePlan) -> dict[str, Figures]:
+    """Run or resume a stage; returns the last validation, in the first process.
 
     Raises
     ------
@@ -124,16 +124,13 @@ def train_stage(plan: StagePlan) -> dict[str, float]:
         plan.out.mkdir(parents=True, exist_ok=True)
         log = SummaryWriter(str(plan.out / "logs"), purge_step=first)
 
-    def validate(done: int) -> dict[str, float]:
+    def validate(done: int) -> dict[str, Figures]:
         """Measure, log and draw the network, and save it; only the first process does."""
-        figures = {
-            name: figure.ratio
-            for name, figure in evaluate(network, SampleFolder(plan.val), fabric.device).items()
-        }
+        figures = evaluate(network, SampleFolder(plan.val), fabric.device)
         network.train()
         assert log is not None
         for name, figure in figures.items():
-            log.add_scalar(f"val/{name}", figure, done)
+            log.add_scalar(f"val/{name}", figure.ratio, done)
         shown = held_out.head(0).to(fabric.device)
         log.add_image("val/poses", pose_sheet(network, shown, config.resolution), done)
         log.flush()

@@ -109,8 +109,8 @@ def draw_targets(
         )
         write_head(out, rocketbox.name, arrays, f"rocketbox/{rocketbox.name}")
         listed[rocketbox.name] = []
-        for row, pose in enumerate(ARKIT_POSES):
-            ((target, confidence),) = consistent_targets(network, pictures, mirrored, [row])
+        drawn = consistent_targets(network, pictures, mirrored, range(len(ARKIT_POSES)))
+        for pose, (target, confidence) in zip(ARKIT_POSES, drawn, strict=True):
             if confidence >= LEAST:
                 write_target(out, rocketbox.name, pose, target)
                 listed[rocketbox.name].append(pose)

@@ -129,7 +129,8 @@ def displacement_error(
     network: TeacherNetwork, view: FrontView, rows: tuple[int, ...], moved: Tensor
 ) -> float:
     """Mean error over mean motion of displacements drawn of a head, pooled over poses (B, V, 3)."""
-    pictures, _, _, truth = _truth(view, moved)
+    truth = (view.displacement(moved) - STILL) / 0.5
+    pictures = view.pictures().expand(len(moved), -1, -1, -1)
     drawn = network(pictures, pose_vectors(rows).to(pictures)).displacement
-    shown = pictures[:, 0, :, :, None]
-    return float((shown * (drawn - truth)).norm(dim=-1).sum() / (shown * truth).norm(dim=-1).sum())
+    error, motion = ((view.mask * d.norm(dim=-1)).sum() for d in (drawn - truth, truth))
+    return float(error / motion)
