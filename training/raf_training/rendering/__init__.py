@@ -11,6 +11,7 @@ pixel, and what is drawn is computed from these fragments, once for every raster
 ``cameras``          perspective and orthographic cameras around a canonical head; the usual views
 ``fragments``        what is behind each pixel, the ``Rasterizer`` protocol, interpolation; screen coordinates
 ``rasterizer``       the rasteriser in plain torch, for CPU and CUDA
+``boxes``            pixels near many small things: what the rasteriser and the masks look through
 ``pytorch3d``        PyTorch3D's behind the same protocol, where it is importable
 ``shading``          shaded images, depth, normals
 ``masks``            hard and soft masks
