@@ -5,9 +5,9 @@
 
 Every row is trained from scratch by ``raf-train``'s own stages and measured on the held-out samples like ``raf-train
 evaluate``. Rows that leave out a loss or heads have the steps of the full run; what a step costs differs, and the
-table says so. Three rows have equal processor time instead, about the full run's: another without 2D losses, whose steps
-cost least, and the networks ``paper`` and ``default``, both by the 3D loss alone. A row that has a result is not run again, so that several
-processes can share the work by ``--rows``.
+table says so. Three rows have equal processor time instead, about the full run's: another without 2D losses, whose
+steps cost least, and the networks ``paper`` and ``default``, both by the 3D loss alone. A row that has a result is
+not run again, so that several processes can share the work by ``--rows``.
 """
 
 from __future__ import annotations

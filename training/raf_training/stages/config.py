@@ -75,5 +75,5 @@ def _small(config: StageConfig, steps: int) -> StageConfig:
 
 STAGES: Final[dict[str, dict[Stage, StageConfig]]] = {
     "paper": _PAPER,
-    "small": {1: _small(_PAPER[1], 3000), 2: _small(_PAPER[2], 3000)},
+    "small": {1: _small(_PAPER[1], 5000), 2: _small(_PAPER[2], 5000)},
 }
