@@ -219,7 +219,8 @@ def main() -> None:
         if ablation.result(name).is_file():
             results.append(json.loads(ablation.result(name).read_text()))
     print(markdown(results))
-    plot(options.out / "ablation.png", results)
+    if ablation.result("full").is_file():
+        plot(options.out / "ablation.png", results)
 
 
 def timed(ablation: Ablation, name: str, second: StageConfig, seconds: float) -> Row:
