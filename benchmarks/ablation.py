@@ -30,11 +30,11 @@ from raf_training.dataset import SampleFolder
 from raf_training.evaluate import Figures
 from raf_training.losses.weights import LossWeights
 from raf_training.network import CONFIGS, RigNetwork
-from raf_training.posing import pose_vectors
+from raf_training.posing import PosedNetwork, pose_vectors
 from raf_training.stages.config import STAGES, Stage, StageConfig
 from raf_training.stages.heads import StageData
 from raf_training.stages.lessons import lessons
-from raf_training.stages.loop import PosedNetwork, StagePlan, train_stage
+from raf_training.stages.loop import StagePlan, train_stage
 from raf_training.stages.objective import Objective
 from raf_training.stages.schedule import Order
 from raf_training.stages.targets import TargetFolder

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from raf_runtime.contract import ARKIT_POSES
 from raf_training.losses.displacement import on_open_jaw
 from raf_training.network import RigNetwork, SurfaceTensors
 
-__all__ = ["pose_vectors", "posed", "predict_rig", "rows_to_pose"]
+__all__ = ["PosedNetwork", "pose_vectors", "posed", "predict_rig", "rows_to_pose"]
 
 _CLOSE, _OPEN = ARKIT_POSES.index("mouthClose"), ARKIT_POSES.index("jawOpen")
 
@@ -57,3 +57,18 @@ def predict_rig(network: RigNetwork, surface: SurfaceTensors, at_once: int = 13)
     shapes = torch.cat([network(surface, some) for some in vectors.split(at_once)])
     shapes[_CLOSE] -= shapes[_OPEN]
     return shapes
+
+
+class PosedNetwork(nn.Module):
+    """Either kind of network, asked for pose vectors, with tensors as its arguments, as DDP wants them."""
+
+    def __init__(self, network: RigNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, poses: Tensor, *surface: Tensor) -> Tensor:
+        """Displacements (B, V, 3) of pose vectors (B, P); a linear rig's where all shapes come at once."""
+        inputs = SurfaceTensors(*surface)
+        if self.network.config.pose_blocks:
+            return self.network(inputs, poses)
+        return torch.einsum("bp,pvc->bvc", poses, self.network(inputs))

@@ -24,8 +24,8 @@ from raf_training.checkpoint import load_checkpoint, load_network, save_checkpoi
 from raf_training.dataset import SampleFolder
 from raf_training.errors import DataError
 from raf_training.evaluate import Figures, evaluate
-from raf_training.network import RigNetwork, SurfaceTensors
-from raf_training.posing import pose_vectors
+from raf_training.network import RigNetwork
+from raf_training.posing import PosedNetwork, pose_vectors
 from raf_training.stages.config import Precision, Stage, StageConfig
 from raf_training.stages.heads import StageData
 from raf_training.stages.lessons import lessons
@@ -35,7 +35,7 @@ from raf_training.stages.schedule import Order, cosine_restarts
 from raf_training.stages.targets import TargetFolder
 from raf_training.train import commit_of_checkout, device_of
 
-__all__ = ["PosedNetwork", "StagePlan", "train_stage"]
+__all__ = ["StagePlan", "train_stage"]
 
 
 @dataclass(frozen=True)
@@ -65,24 +65,10 @@ class StagePlan:
     device: str = "cpu"
     precision: Precision = "32-true"
 
-    def identity(self) -> str:
-        """All that decides what a step does; a checkpoint of another is not resumed."""
-        return json.dumps({"stage": self.stage, "seed": self.seed, **asdict(self.config)})
-
-
-class PosedNetwork(nn.Module):
-    """Either kind of network, asked for pose vectors, with tensors as its arguments, as DDP wants them."""
-
-    def __init__(self, network: RigNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, poses: Tensor, *surface: Tensor) -> Tensor:
-        """Displacements (B, V, 3) of pose vectors (B, P); a linear rig's where all shapes come at once."""
-        inputs = SurfaceTensors(*surface)
-        if self.network.config.pose_blocks:
-            return self.network(inputs, poses)
-        return torch.einsum("bp,pvc->bvc", poses, self.network(inputs))
+    def identity(self, items: int, processes: int) -> str:
+        """All that decides what a step does, data of the same size aside; a checkpoint of another is not resumed."""
+        about = {"stage": self.stage, "seed": self.seed, "items": items, "processes": processes}
+        return json.dumps({**about, **asdict(self.config)})
 
 
 def train_stage(plan: StagePlan) -> dict[str, Figures]:
@@ -117,7 +103,8 @@ def train_stage(plan: StagePlan) -> dict[str, Figures]:
     model, optimizer = fabric.setup(
         PosedNetwork(network), torch.optim.Adam(network.parameters(), lr=config.rate)
     )
-    first = _resume(plan, network, optimizer)
+    identity = plan.identity(len(order), fabric.world_size)
+    first = _resume(plan.out / "checkpoint.pt", identity, network, optimizer)
     commit = commit_of_checkout()
     log: SummaryWriter | None = None
     if fabric.is_global_zero:
@@ -137,10 +124,10 @@ def train_stage(plan: StagePlan) -> dict[str, Figures]:
         about = {
             "commit": commit,
             "attribution": "\n".join(attribution),
-            "training": json.dumps({"plan": plan.identity(), "steps_done": done, "samples": len(data)}),
+            "training": json.dumps({"plan": identity, "steps_done": done, "samples": len(data)}),
         }
         save_weights(plan.out / "weights.safetensors", network.state_dict(), network.config, about)
-        state = {"step": done, "plan": plan.identity(), "network": network.state_dict()}
+        state = {"step": done, "plan": identity, "network": network.state_dict()}
         save_checkpoint(plan.out / "checkpoint.pt", state | {"optimizer": optimizer.state_dict()})
         return figures
 
@@ -189,12 +176,12 @@ def train_stage(plan: StagePlan) -> dict[str, Figures]:
 
 def _fabric(plan: StagePlan) -> Fabric:
     """One process, or this one among those of ``torchrun``."""
-    kind = device_of(plan.device).type
+    device = device_of(plan.device)
     world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     fabric = Fabric(
-        accelerator=kind,
+        accelerator=device.type,
         strategy="ddp" if world > 1 else "auto",
-        devices=local,
+        devices=[device.index] if ":" in plan.device else local,
         num_nodes=world // local,
         precision=plan.precision,
     )
@@ -212,13 +199,14 @@ def _network(plan: StagePlan, attribution: list[str]) -> tuple[RigNetwork, list[
     return network.train(), list(dict.fromkeys(about.get("attribution", "").splitlines() + attribution))
 
 
-def _resume(plan: StagePlan, network: RigNetwork, optimizer: Any) -> int:
-    checkpoint = plan.out / "checkpoint.pt"
+def _resume(checkpoint: Path, identity: str, network: RigNetwork, optimizer: Any) -> int:
     if not checkpoint.is_file():
         return 0
     state = load_checkpoint(checkpoint)
-    if state.get("plan") != plan.identity():
-        raise ModelError(f"{checkpoint} is of another plan; choose another --out, or the same options")
+    if state.get("plan") != identity:
+        raise ModelError(
+            f"{checkpoint} is of another plan; choose another --out, or the same options, samples and processes"
+        )
     try:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])

@@ -7,9 +7,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from raf_runtime.contract import ARKIT_POSES
+from raf_runtime.contract import ARKIT_POSES, INPUTS
 from raf_training.network import RigNetwork
-from raf_training.posing import posed, predict_rig
+from raf_training.posing import PosedNetwork, pose_vectors, posed
 from raf_training.stages.heads import StageHead
 from raf_training.stages.views import FrontView
 
@@ -24,5 +24,7 @@ def pose_sheet(network: RigNetwork, head: StageHead, resolution: int) -> Tensor:
     rows = [row for row in map(ARKIT_POSES.index, SHOWN) if row in head.poses] or list(head.poses[:1])
     view = FrontView(head.surface.positions, head.faces, resolution)
     assert head.deltas is not None
-    shapes = (predict_rig(network, head.surface).float(), head.deltas)
-    return torch.cat([torch.cat([*view.images(posed(s, rows))[0]], dim=1) for s in shapes], dim=0)[None]
+    inputs = (getattr(head.surface, name) for name in INPUTS)
+    moved = PosedNetwork(network)(pose_vectors(rows).to(head.faces.device), *inputs)
+    shown = (moved, posed(head.deltas, rows))
+    return torch.cat([torch.cat([*view.images(d)[0]], dim=1) for d in shown], dim=0)[None]

@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from raf_runtime.errors import ModelError
 from raf_training.checkpoint import load_checkpoint, save_checkpoint
 from raf_training.errors import DataError
 from raf_training.posing import pose_vectors, posed
@@ -74,6 +75,8 @@ def train_teacher(
     ------
     DataError
         If a loss is not finite.
+    ModelError
+        If the checkpoint cannot be read, or is of another animator.
     """
     torch.manual_seed(seed)
     network = TeacherNetwork(config).to(device)
@@ -81,8 +84,13 @@ def train_teacher(
     checkpoint, first = out / "teacher.pt", 0
     if checkpoint.is_file():
         state = load_checkpoint(checkpoint)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
+        try:
+            network.load_state_dict(state["network"])
+            optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise ModelError(
+                f"{checkpoint} is of another animator; choose another --out ({error})"
+            ) from error
         first = state["step"]
     order = Order(data.poses, POSES, seed)
     with SummaryWriter(str(out / "logs"), purge_step=first) as log:
