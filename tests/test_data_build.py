@@ -199,6 +199,9 @@ def test_a_sample_is_what_training_reads(mean: RigSource) -> None:
     assert arrays["mask"].sum() == 5
     twin = KDTree(head.vertices).query(arrays["positions"])[1]
     np.testing.assert_array_equal(arrays["deltas"], head.deltas[:, twin].astype(np.float16))
+    # The triangles of the head, whatever the surface calls their corners.
+    corners = np.sort(twin[arrays["faces"]], axis=1)
+    np.testing.assert_array_equal(np.unique(corners, axis=0), np.unique(np.sort(head.faces, axis=1), axis=0))
 
 
 def test_equal_states_of_chance_give_equal_samples(source: RigSource) -> None:

@@ -229,7 +229,7 @@ def test_a_device_that_cannot_be_had_is_refused(plan: TrainPlan, device: str) ->
 
 def test_the_command_trains(plan: TrainPlan) -> None:
     folders = ["--train", str(plan.train), "--val", str(plan.val), "--out", str(plan.out)]
-    assert main([*folders, "--config", "tiny", "--steps", "2"]) == 0
+    assert main(["rig", *folders, "--config", "tiny", "--steps", "2"]) == 0
     assert weights_of(plan)
 
 
@@ -237,7 +237,7 @@ def test_the_command_names_bad_data(
     plan: TrainPlan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders = ["--train", str(tmp_path), "--val", str(plan.val), "--out", str(plan.out)]
-    assert main(folders) == 2
+    assert main(["rig", *folders]) == 2
     error = capsys.readouterr().err
     assert error.startswith("raf-train: ") and "raf-data build" in error
     assert not plan.out.exists()

@@ -1,6 +1,6 @@
 """The network family: diffusion on surfaces, with a trunk shared by all poses and blocks conditioned on one pose.
 
-Axis legend: V vertices, K eigenpairs, C channels, P poses, A anchors, G global channels.
+Axis legend: V vertices, K eigenpairs, C channels, P poses, A anchors, G global channels, B pose vectors.
 
 The backbone is DiffusionNet (Sharp, Attaiki, Crane, Ovsjanikov, "DiffusionNet: Discretization Agnostic Learning
 on Surfaces", 2022); the conditional block and the global encoder follow RigAnyFace (Ma et al., NeurIPS 2025).
@@ -35,7 +35,8 @@ class NetworkConfig:
     gradients : channels whose tangent gradients each of these blocks looks at.
     trunk_blocks : blocks that do not know the pose; with ``pose_blocks = 0`` a head emits all P poses at once.
     pose_blocks : blocks conditioned on a pose vector; the network then answers one pose per pass.
-    encoder_width, encoder_gradients, encoder_blocks : size of the global encoder; its width is G.
+    encoder_width, encoder_gradients, encoder_blocks : size of the global encoder; its width is G. Without blocks
+        there is none, nor anchors.
     anchors : A, points that the encoder places on the surface; vertices are described relative to them. The first
         ``len(marks)`` are taught to lie where the poses ``marks`` move the face most, the others are free.
     marks : names of poses, at most A.
@@ -76,6 +77,17 @@ CONFIGS = {
         anchors=0,
         frequencies=0,
     ),
+    # The paper's, narrow enough for two cores.
+    "small": NetworkConfig(
+        width=64,
+        gradients=64,
+        trunk_blocks=0,
+        pose_blocks=4,
+        encoder_width=32,
+        encoder_gradients=32,
+        anchors=0,
+        frequencies=0,
+    ),
 }
 
 
@@ -105,18 +117,18 @@ class DiffusionBlock(nn.Module):
         self.mix = nn.Sequential(nn.Linear(mixed, channels), nn.ReLU(), nn.Linear(channels, channels))
 
     def forward(self, x: Tensor, surface: SurfaceTensors) -> Tensor:
-        """Map features (V, C) to features (V, C)."""
+        """Map features (..., V, C) to features (..., V, C)."""
         spectrum = surface.eigenvectors.T @ (surface.mass[:, None] * x)  # (K, C)
         spectrum = spectrum * torch.exp(-surface.eigenvalues[:, None] * self.log_time.exp())
         diffused = surface.eigenvectors @ spectrum
         # The inner product of two channels' gradients does not change with the tangents, nor does that with a
         # gradient turned by a complex factor. Channels are mapped in the spectrum, where there are K, not V, of them.
         spectra = self.differentiate(spectrum)
-        plain_x, real_x, imaginary_x = (surface.gradient_x @ spectra).chunk(3, dim=1)
-        plain_y, real_y, imaginary_y = (surface.gradient_y @ spectra).chunk(3, dim=1)
+        plain_x, real_x, imaginary_x = (surface.gradient_x @ spectra).chunk(3, dim=-1)
+        plain_y, real_y, imaginary_y = (surface.gradient_y @ spectra).chunk(3, dim=-1)
         products = plain_x * (real_x - imaginary_y) + plain_y * (real_y + imaginary_x)
         gradients = torch.tanh(products)
-        return x + self.mix(self.norm(torch.cat([x, diffused, gradients], dim=1)))
+        return x + self.mix(self.norm(torch.cat([x, diffused, gradients], dim=-1)))
 
 
 class ConditionalDiffusionBlock(nn.Module):
@@ -132,9 +144,10 @@ class ConditionalDiffusionBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, condition: Tensor, surface: SurfaceTensors) -> Tensor:
-        """Map features (V, C) and a condition (P + G,) to features (V, C)."""
+        """Map features (V, C) or (B, V, C) and conditions (B, P + G) to features (B, V, C)."""
         x = self.diffusion(x, surface)
-        return x + self.fuse(torch.cat([x, condition.expand(x.shape[0], -1)], dim=1))
+        copied = condition[:, None].expand(-1, x.shape[-2], -1)
+        return x + self.fuse(torch.cat([x.expand(len(condition), -1, -1), copied], dim=-1))
 
 
 class GlobalEncoder(nn.Module):
@@ -169,16 +182,21 @@ class RigNetwork(nn.Module):
         super().__init__()
         self.config = config
         local = 6 + 6 * config.frequencies
-        described = local + 4 * config.anchors + config.encoder_width
-        self.encoder = GlobalEncoder(
-            local, config.encoder_width, config.encoder_gradients, config.encoder_blocks, config.anchors
+        pooled = config.encoder_width if config.encoder_blocks else 0
+        described = local + 4 * config.anchors + pooled
+        self.encoder = (
+            GlobalEncoder(
+                local, config.encoder_width, config.encoder_gradients, config.encoder_blocks, config.anchors
+            )
+            if config.encoder_blocks
+            else None
         )
         self.log_reach = nn.Parameter(torch.zeros(config.anchors))
         self.embed = nn.Linear(described, config.width)
         self.trunk = nn.ModuleList(
             DiffusionBlock(config.width, config.gradients) for _ in range(config.trunk_blocks)
         )
-        condition = len(config.poses) + config.encoder_width
+        condition = len(config.poses) + pooled
         self.posed = nn.ModuleList(
             ConditionalDiffusionBlock(config.width, config.gradients, condition)
             for _ in range(config.pose_blocks)
@@ -197,12 +215,12 @@ class RigNetwork(nn.Module):
         ----------
         surface : SurfaceTensors
             One head, in canonical frame and units.
-        pose : (P,) float32, only with ``pose_blocks > 0``
-            Activation of every pose.
+        pose : (P,) or (B, P) float32, only with ``pose_blocks > 0``
+            Activation of every pose, once or several times. What does not depend on it is computed once.
 
         Returns
         -------
-        (P, V, 3) float32; (1, V, 3), of the given pose, with ``pose_blocks > 0``.
+        (P, V, 3) float32; (1, V, 3) or (B, V, 3), of the given pose vectors, with ``pose_blocks > 0``.
         """
         return self.displacements_and_anchors(surface, pose)[0]
 
@@ -211,7 +229,9 @@ class RigNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Predict displacements as :meth:`forward` does, and the anchors (A, 3) on the way, for their own loss."""
         local = self._local(surface)
-        pooled, anchors = self.encoder(local, surface)
+        pooled, anchors = local[:0, 0], surface.positions[:0]
+        if self.encoder is not None:
+            pooled, anchors = self.encoder(local, surface)
         x = self.embed(
             torch.cat([local, self._relative(surface, anchors), pooled.expand(local.shape[0], -1)], dim=1)
         )
@@ -220,9 +240,11 @@ class RigNetwork(nn.Module):
         if self.config.pose_blocks:
             if pose is None:
                 raise ValueError("a network with pose blocks needs a pose vector")
-            condition = torch.cat([pose, pooled])
+            poses = pose.reshape(-1, len(self.config.poses))
+            condition = torch.cat([poses, pooled.expand(len(poses), -1)], dim=1)
             for block in self.posed:
                 x = block(x, condition, surface)
+            return self.head(x), anchors
         return self.head(x).reshape(local.shape[0], -1, 3).transpose(0, 1), anchors
 
     def _local(self, surface: SurfaceTensors) -> Tensor:

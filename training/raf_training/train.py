@@ -26,7 +26,7 @@ from raf_training.losses.anchors import anchor_loss
 from raf_training.losses.displacement import displacement_loss, on_open_jaw
 from raf_training.network import CONFIGS, NetworkConfig, RigNetwork
 
-__all__ = ["TrainPlan", "schedule", "train", "validate"]
+__all__ = ["TrainPlan", "commit_of_checkout", "device_of", "schedule", "train", "validate"]
 
 # A vertex counts in validation where its true motion exceeds this, in canonical units (0.01 mm of a 240 mm head).
 MOVING = 0.01 / 38
@@ -89,7 +89,7 @@ def train(plan: TrainPlan) -> dict[str, float]:
         If the device is unknown or cannot be had.
     """
     torch.manual_seed(plan.seed)
-    device = _device(plan.device)
+    device = device_of(plan.device)
     heads, held_out = SampleFolder(plan.train, plan.leave_out), SampleFolder(plan.val)
     heads.check()
     held_out.check()
@@ -107,7 +107,7 @@ def train(plan: TrainPlan) -> dict[str, float]:
     network.to(device).train()
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=1e-4, fused=True)
-    commit = _commit()
+    commit = commit_of_checkout()
     plan.out.mkdir(parents=True, exist_ok=True)
     checkpoint, first = plan.out / "checkpoint.pt", 0
     if checkpoint.is_file():
@@ -168,7 +168,8 @@ def train(plan: TrainPlan) -> dict[str, float]:
     return report
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """Device of this name; raises DeviceError where it cannot be had."""
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -177,7 +178,7 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _commit() -> str:
+def commit_of_checkout() -> str:
     """Commit of the checkout; asked before the first step, because it may change under a long run."""
     command = ["git", "rev-parse", "HEAD"]
     try:

@@ -151,7 +151,7 @@ def draw_sample(
     -------
     dict
         The network's inputs under their contract names, float16 except for ``mass`` and ``eigenvalues``;
-        ``deltas (P, S, 3) float16`` in canonical units; ``mask (P,) bool``.
+        ``deltas (P, S, 3) float16`` in canonical units; ``mask (P,) bool``; ``faces (T, 3) int32``, for rendering.
     """
     head = draw_head(source, rng, options, wardrobe)
     surface = Surface.build(head.vertices, head.faces)
@@ -165,6 +165,7 @@ def draw_sample(
         for name, value in operators.as_inputs().items()
     }
     arrays["positions"] = operators.positions
+    arrays["faces"] = surface.faces.astype(np.int32)
     arrays["deltas"] = head.deltas[:, origin].astype(np.float16)
     arrays["mask"] = source.mask
     return arrays

@@ -1,0 +1,234 @@
+"""What each part of the paper's training is worth here: runs that leave one out, under equal budgets.
+
+    python benchmarks/ablation.py --train DIR --val DIR --unrigged TARGETS --out DIR [--first 250] [--second 250]
+        [--seconds 60] [--rows full ...]
+
+Every row is trained from scratch by ``raf-train``'s own stages and measured on the held-out samples like ``raf-train
+evaluate``. Rows that leave out a loss or heads have the steps of the full run; what a step costs differs, and the
+table says so. Three rows have equal processor time instead, about the full run's: another without 2D losses, whose
+steps cost least, and the networks ``paper`` and ``default``, both by the 3D loss alone. A row that has a result is
+not run again, so that several processes can share the work by ``--rows``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _report import write_json
+from matplotlib.figure import Figure
+
+from raf_runtime.contract import INPUTS
+from raf_training.checkpoint import load_network
+from raf_training.dataset import SampleFolder
+from raf_training.evaluate import Figures
+from raf_training.losses.weights import LossWeights
+from raf_training.network import CONFIGS, RigNetwork
+from raf_training.posing import PosedNetwork, pose_vectors
+from raf_training.stages.config import STAGES, Stage, StageConfig
+from raf_training.stages.heads import StageData
+from raf_training.stages.lessons import lessons
+from raf_training.stages.loop import StagePlan, train_stage
+from raf_training.stages.objective import Objective
+from raf_training.stages.schedule import Order
+from raf_training.stages.targets import TargetFolder
+
+# MAE and Q95 of the paper's ablation, on its full test set and in its own normalisation.
+PAPER = {
+    "full": (1.92, 5.63),
+    "without global encoder": (2.14, 6.64),
+    "without 2D losses": (2.08, 5.84),
+    "without unrigged heads": (2.01, 5.81),
+    "without 2D displacement": (1.95, 5.89),
+}
+ONLY_3D = LossWeights(mse_3d=100.0)
+# The paper's network, narrower still than `small`, and cheap images: budgets are minutes of one core.
+NETWORK = replace(CONFIGS["small"], width=32, gradients=32, pose_blocks=3)
+CHEAP: dict[str, Any] = {"resolution": 64, "poses": 2, "warm_up": 20, "cycles": 1}
+TIMED = {
+    "without 2D losses, equal time": NETWORK,
+    "network `paper`, 3D only, equal time": CONFIGS["paper"],
+    "network `default`, 3D only, equal time": CONFIGS["default"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One training: a first stage or none, a second, and whether the first learns from unrigged heads."""
+
+    name: str
+    first: StageConfig | None
+    second: StageConfig
+    unrigged: bool = True
+
+
+def rows(first: StageConfig, second: StageConfig) -> list[Row]:
+    """The full training, and what is left when one part is taken out."""
+    blind = {"encoder_blocks": 0}
+    total = (first.most_steps or 0) + (second.most_steps or 0)
+    return [
+        Row("full", first, second),
+        Row(
+            "without global encoder",
+            replace(first, network=replace(first.network, **blind)),
+            replace(second, network=replace(second.network, **blind)),
+        ),
+        Row("without 2D losses", None, replace(second, weights=ONLY_3D, most_steps=total)),
+        Row("without unrigged heads", first, second, unrigged=False),
+        Row(
+            "without 2D displacement",
+            replace(first, weights=replace(first.weights, displacement_2d=0.0)),
+            second,
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """Folders that all rows share."""
+
+    train: Path
+    val: Path
+    unrigged: Path
+    out: Path
+
+    def result(self, name: str) -> Path:
+        """Where the result of a row is."""
+        return self.out / name.translate({ord(" "): "_", ord(","): None, ord("`"): None}) / "result.json"
+
+    def run(self, row: Row) -> dict[str, Any]:
+        """Train and measure a row, or read its result."""
+        result = self.result(row.name)
+        if result.is_file():
+            return json.loads(result.read_text())
+        init, seconds = None, 0.0
+        if row.first:
+            unrigged = self.unrigged if row.unrigged else None
+            init = result.parent / "first" / "weights.safetensors"
+            self._stage(1, row.first, init.parent, unrigged, None)
+            seconds += (row.first.most_steps or 0) * self.cost(row.first, unrigged)
+        figures = self._stage(2, row.second, result.parent / "second", None, init)
+        seconds += (row.second.most_steps or 0) * self.cost(row.second, None)
+        network, _ = load_network(result.parent / "second" / "weights.safetensors")
+        content: dict[str, Any] = {
+            "name": row.name,
+            "steps": [row.first.most_steps if row.first else 0, row.second.most_steps],
+            "seconds": seconds,
+            "parameters": sum(value.numel() for value in network.parameters()),
+            "families": {name: asdict(value) for name, value in figures.items()},
+        }
+        write_json(result, content)
+        return content
+
+    def cost(self, config: StageConfig, unrigged: Path | None, steps: int = 12) -> float:
+        """Processor seconds of a step, reading included."""
+        targets = TargetFolder(unrigged) if unrigged else None
+        data = StageData(SampleFolder(self.train), targets)
+        objective = Objective(config.weights, config.resolution)
+        model = PosedNetwork(RigNetwork(config.network))
+        optimizer = torch.optim.Adam(model.parameters())
+        start = time.process_time()
+        for (lesson,) in lessons(data, Order(data.poses, config.poses, 0), range(steps), 1):
+            inputs = (getattr(lesson.head.surface, name) for name in INPUTS)
+            moved = model(pose_vectors(lesson.rows), *inputs)
+            terms = objective(lesson.head, lesson.rows, moved, lesson.targets)
+            optimizer.zero_grad()
+            torch.stack(list(terms.values())).sum().backward()
+            optimizer.step()
+        return (time.process_time() - start) / steps
+
+    def _stage(
+        self, stage: Stage, config: StageConfig, out: Path, unrigged: Path | None, init: Path | None
+    ) -> dict[str, Figures]:
+        # Validated once, at the end.
+        every = config.most_steps or 1
+        return train_stage(StagePlan(stage, config, self.train, self.val, out, unrigged, init, every=every))
+
+
+def markdown(results: list[dict[str, Any]]) -> str:
+    """The table of the docs."""
+    lines = [
+        "| | steps | processor s | parameters | s per rig | MAE | Q95 | ratio | cosine | paper: MAE | Q95 |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for r in results:
+        f = r["families"]["all"]
+        theirs = [f"{x:.2f}" for x in PAPER[r["name"]]] if r["name"] in PAPER else ["", ""]
+        cells = [
+            r["name"],
+            " + ".join(str(x) for x in r["steps"] if x),
+            f"{r['seconds']:.0f}",
+            f"{r['parameters'] / 1e6:.2f} M",
+            f"{f['seconds']:.2f}",
+            *(f"{f[name]:.3f}" for name in ("mae", "q95", "ratio", "cosine")),
+            *theirs,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def plot(path: Path, results: list[dict[str, Any]]) -> None:
+    """Draw MAE over the full training's, here and in the paper, side by side."""
+    names = [r["name"] for r in results if r["name"] in PAPER]
+    ours = {r["name"]: r["families"]["all"]["mae"] for r in results}
+    place = np.arange(len(names))
+    # Not through pyplot, which would look for a display.
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.bar(place - 0.2, [ours[n] / ours["full"] for n in names], 0.38, color="#08519c", label="here")
+    axes.bar(
+        place + 0.2, [PAPER[n][0] / PAPER["full"][0] for n in names], 0.38, color="0.75", label="RigAnyFace"
+    )
+    axes.axhline(1, color="0.3", linewidth=0.8)
+    axes.set_xticks(place, [n.replace("without ", "without\n") for n in names], fontsize=9)
+    axes.set_ylabel("MAE over that of the full training", fontsize=9)
+    axes.set_ylim(0.7)
+    axes.legend(frameon=False, fontsize=9)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Run what is missing, print the table and draw the plot."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--train", type=Path, required=True, help="folder of training samples")
+    parser.add_argument("--val", type=Path, required=True, help="folder of held-out samples")
+    parser.add_argument("--unrigged", type=Path, required=True, help="folder of 2D targets")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--first", type=int, default=250, help="steps of stage 1")
+    parser.add_argument("--second", type=int, default=250, help="steps of stage 2")
+    parser.add_argument("--seconds", type=float, default=60, help="processor time of the rows of equal time")
+    parser.add_argument("--rows", nargs="+", default=None, metavar="ROW", help="train only these (all)")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    ablation = Ablation(options.train, options.val, options.unrigged, options.out)
+    stages, shared = STAGES["small"], {"network": NETWORK, **CHEAP}
+    first = replace(stages[1], most_steps=options.first, **shared)
+    second = replace(stages[2], most_steps=options.second, **shared)
+    wanted = {row.name: row for row in rows(first, second)}
+    results: list[dict[str, Any]] = []
+    for name in [*wanted, *TIMED]:
+        if (options.rows is None or name in options.rows) and not ablation.result(name).is_file():
+            row = wanted.get(name) or timed(ablation, name, second, options.seconds)
+            ablation.run(row)
+        if ablation.result(name).is_file():
+            results.append(json.loads(ablation.result(name).read_text()))
+    print(markdown(results))
+    if ablation.result("full").is_file():
+        plot(options.out / "ablation.png", results)
+
+
+def timed(ablation: Ablation, name: str, second: StageConfig, seconds: float) -> Row:
+    """A training by the 3D loss alone that costs so much processor time."""
+    config = replace(second, weights=ONLY_3D, network=TIMED[name])
+    steps = max(2 * config.warm_up, round(seconds / ablation.cost(config, None)))
+    return Row(name, None, replace(config, most_steps=steps))
+
+
+if __name__ == "__main__":
+    main()
