@@ -197,7 +197,7 @@ def test_a_sample_is_what_training_reads(mean: RigSource) -> None:
     assert arrays["eigenvectors"].dtype == arrays["deltas"].dtype == np.float16
     np.testing.assert_array_equal(arrays["mask"], mean.mask)
     assert arrays["mask"].sum() == 5
-    twin = KDTree(head.vertices).query(arrays["positions"])[1]
+    twin = np.asarray(KDTree(head.vertices).query(arrays["positions"])[1])
     np.testing.assert_array_equal(arrays["deltas"], head.deltas[:, twin].astype(np.float16))
     # The triangles of the head, whatever the surface calls their corners.
     corners = np.sort(twin[arrays["faces"]], axis=1)

@@ -123,11 +123,11 @@ class DiffusionBlock(nn.Module):
         diffused = surface.eigenvectors @ spectrum
         # The inner product of two channels' gradients does not change with the tangents, nor does that with a
         # gradient turned by a complex factor. Channels are mapped in the spectrum, where there are K, not V, of them.
-        spectra = self.differentiate(spectrum)
-        plain_x, real_x, imaginary_x = (surface.gradient_x @ spectra).chunk(3, dim=-1)
-        plain_y, real_y, imaginary_y = (surface.gradient_y @ spectra).chunk(3, dim=-1)
-        products = plain_x * (real_x - imaginary_y) + plain_y * (real_y + imaginary_x)
-        gradients = torch.tanh(products)
+        plain, real, imaginary = self.differentiate(spectrum).chunk(3, dim=-1)
+        x_axis, y_axis = surface.gradient_x, surface.gradient_y
+        turned_x = x_axis @ real - y_axis @ imaginary
+        turned_y = y_axis @ real + x_axis @ imaginary
+        gradients = torch.tanh((x_axis @ plain) * turned_x + (y_axis @ plain) * turned_y)
         return x + self.mix(self.norm(torch.cat([x, diffused, gradients], dim=-1)))
 
 
