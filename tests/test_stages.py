@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +77,8 @@ def test_a_killed_run_equals_an_unbroken_one(data: Path, tmp_path: Path) -> None
     for kill, left in (("save", 3), (7, 6)):
         assert worker(data, broken, steps, 1, kill) == -signal.SIGKILL
         assert load_checkpoint(broken / "checkpoint.pt")["step"] == left
+    # TensorBoard reads files in the order of their names, which hold the second that they were begun in.
+    time.sleep(1.1)
     train_stage(tiny_plan(data, broken, steps))
     expected = curve(tmp_path / "unbroken")
     assert list(expected) == list(range(steps)) and len(set(expected.values())) == steps
