@@ -13,10 +13,6 @@ import pytest
 
 import raf_sdk
 
-pytest.importorskip("torch")
-pytest.importorskip("tqdm")
-pytest.importorskip("fast_simplification")
-pytest.importorskip("matplotlib")
 
 if TYPE_CHECKING:
     from benchmarks import latency
