@@ -13,7 +13,6 @@ import pytest
 
 import raf_sdk
 
-
 if TYPE_CHECKING:
     from benchmarks import latency
     from benchmarks._plot import plot_scaling
