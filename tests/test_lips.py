@@ -39,7 +39,7 @@ def moved(close: float) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray
     return points, rim, np.stack([opened, -close * opened, 0.3 * opened])
 
 
-@pytest.mark.parametrize("close", [0.0, 0.2])
+@pytest.mark.parametrize("close", [0.0, 0.2, 0.7])
 def test_lips_that_stay_apart_come_together(close: float) -> None:
     points, rim, displacements = moved(close)
     before = displacements.copy()
@@ -51,7 +51,7 @@ def test_lips_that_stay_apart_come_together(close: float) -> None:
     np.testing.assert_array_equal(displacements[[0, 2]], before[[0, 2]])
 
 
-@pytest.mark.parametrize("close", [0.65, 1.0])
+@pytest.mark.parametrize("close", [0.92, 1.0, 1.3])
 def test_lips_that_nearly_meet_are_left_to_the_network(close: float) -> None:
     points, _, displacements = moved(close)
     before = displacements.copy()

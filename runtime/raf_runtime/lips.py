@@ -28,9 +28,8 @@ WITH_JAW: Final = 0.5
 # any surface between them would stretch.
 NEAR, PARTED, STRETCH = 0.3, 0.15, 2.0
 FEWEST: Final = 4
-# Of the opening, what the network may leave (0.02 to 0.37 on rigs whose lips meet), and where it is not believed (0.6
-# to 0.8 on the others); in between it is in part.
-LEFT: Final = (0.4, 0.55)
+# Of the opening, what the network may leave, and where it is not believed any more; in between it is in part.
+LEFT: Final = (0.1, 0.25)
 # How far from the lips the skin goes with them.
 REACH: Final = 0.5
 
@@ -65,7 +64,9 @@ def seal_lips(
     if len(upper) < FEWEST:
         return
     closed = jaw + displacements[close, around]
-    left = _length(closed[upper] - closed[lower]).sum() / _length(jaw[upper] - jaw[lower]).sum()
+    opening = jaw[upper] - jaw[lower]
+    # Lips that press into each other, as ICT-FaceKit's do, leave less than nothing.
+    left = np.einsum("nc,nc->", closed[upper] - closed[lower], opening) / np.square(opening).sum()
     share = np.clip((left - LEFT[0]) / (LEFT[1] - LEFT[0]), 0.0, 1.0)
     if share > 0:
         distance = KDTree(place[np.concatenate([upper, lower])]).query(place)[0]
