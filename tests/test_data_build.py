@@ -200,7 +200,7 @@ def test_a_sample_is_what_training_reads(mean: RigSource) -> None:
     twin = np.asarray(KDTree(head.vertices).query(arrays["positions"])[1])
     np.testing.assert_array_equal(arrays["deltas"], head.deltas[:, twin].astype(np.float16))
     # The triangles of the head, whatever the surface calls their corners.
-    corners = np.sort(twin[arrays["faces"]], axis=1)
+    corners = np.sort(twin[arrays["faces"].astype(np.int64)], axis=1)
     np.testing.assert_array_equal(np.unique(corners, axis=0), np.unique(np.sort(head.faces, axis=1), axis=0))
 
 
