@@ -25,8 +25,8 @@ import raf_sdk
 from raf_runtime.contract import ARKIT_POSES
 from raf_runtime.errors import RafError
 from raf_runtime.names import match_names
+from raf_sdk._rigger import SHIPPED_MODEL
 
-SHIPPED = Path(raf_sdk.__file__).parent / "data" / "model.onnx"
 # Of ICT's mean head, in canonical units (see quality.py).
 CHIN_TO_CROWN = 5.055
 
@@ -58,7 +58,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, help="also write the figures as JSON")
     parser.add_argument(
-        "--model", type=Path, default=SHIPPED, help="an ONNX model (default: the shipped one)"
+        "--model", type=Path, default=SHIPPED_MODEL, help="an ONNX model (default: the shipped one)"
     )
     options = parser.parse_args()
     try:

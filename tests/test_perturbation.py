@@ -90,14 +90,14 @@ def test_a_head_may_be_turned(
     rigger: raf_sdk.Rigger, example: Head, moved: Doubles, axis: str, sign: int
 ) -> None:
     rotation = Rotation.from_euler(axis, sign * DEGREES, degrees=True).as_matrix()
-    # 0.081 at most was measured: the aim is missed on this head (on ICT, below, it is met).
-    assert difference(turned(rigger, example, rotation), moved) < 0.1
+    # 0.050 at most was measured: at the edge of the aim on this head (on ICT, below, it is met).
+    assert difference(turned(rigger, example, rotation), moved) < 0.07
 
 
 def test_shoulders_hardly_matter(rigger: raf_sdk.Rigger, example: Head, moved: Doubles) -> None:
     head, used = without_shoulders(example)
-    # 0.136 measured. The frame is not why: with the frame of the whole head it is 0.086.
-    assert difference(rigger.rig(head).deltas.astype(np.float64), moved[:, used]) < 0.2
+    # 0.058 measured: the aim is missed on this head.
+    assert difference(rigger.rig(head).deltas.astype(np.float64), moved[:, used]) < 0.08
 
 
 @pytest.mark.shared_data
