@@ -43,7 +43,12 @@ def _build(options: argparse.Namespace) -> None:
         options.split,
         options.samples,
         options.seed,
-        SampleOptions(warp_share=options.warp_share, dress_share=options.dress_share),
+        SampleOptions(
+            vertices=tuple(options.vertices),
+            large_share=options.large_share,
+            warp_share=options.warp_share,
+            dress_share=options.dress_share,
+        ),
         factor=options.factor,
     )
     build.build(plan, options.processes)
@@ -162,7 +167,17 @@ def _fill_build(command: argparse.ArgumentParser) -> None:
         help="heads to blend for each head of an imported family that has others of its topology "
         f"({build.FACTOR}, as in the paper; 0 for none)",
     )
+    command.add_argument(
+        "--vertices",
+        nargs=2,
+        type=_count,
+        default=defaults.vertices,
+        metavar=("LEAST", "MOST"),
+        help=f"of a head, drawn log-uniformly {defaults.vertices}",
+    )
+    low, high = defaults.large_vertices
     for name, what in (
+        ("large", f"of {low} to {high} vertices instead"),
         ("warp", "bent by a strong warp"),
         ("dress", "that wear hats, hair, glasses or collars"),
     ):
