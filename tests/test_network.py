@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from raf_runtime.errors import ModelError
-from raf_training.growth import grow
 from raf_training.network import CONFIGS, NetworkConfig, RigNetwork, SurfaceTensors
 
 V, K = 60, 8
@@ -170,26 +169,3 @@ def test_pose_blocks_answer_the_pose_that_is_asked_for() -> None:
 def test_pose_blocks_need_a_pose() -> None:
     with pytest.raises(ValueError, match="pose vector"):
         moving(POSED)(surface())
-
-
-def test_a_grown_network_says_the_same() -> None:
-    network, inputs = moving(TINY), surface()
-    nn.init.normal_(network.log_reach)
-    grown = grow(network, replace(TINY, anchors=6, marks=("jawOpen", "eyeBlinkLeft", "eyeBlinkRight")))
-    with torch.no_grad():
-        expected, anchors = network.displacements_and_anchors(inputs)
-        found, more = grown.displacements_and_anchors(inputs)
-    assert expected.abs().max() > 0
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(more[3:], anchors)
-    again = grow(grown, replace(grown.config, anchors=7, marks=(*grown.config.marks, "mouthPucker")))
-    torch.testing.assert_close(run(again, inputs), expected)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"width": 32}, {"anchors": 4}, {"anchors": 2}, {"anchors": 4, "marks": ("jawOpen", "mouthPucker")}],
-)
-def test_only_marks_can_be_added(changes: dict[str, Any]) -> None:
-    with pytest.raises(ModelError, match="cannot go on as"):
-        grow(RigNetwork(TINY), replace(TINY, **changes))

@@ -52,8 +52,6 @@ MASKED = {
         "mouthClose",
         "mouthPressLeft",
         "mouthPressRight",
-        "mouthStretchLeft",
-        "mouthStretchRight",
     },
 }
 DIRECTIONS = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")

@@ -8,8 +8,9 @@ diffusion treats channels alike, and inner products of gradients change sign onl
 between them (in a mirror, the tangent to the right becomes minus the one to the right).
 
 Such weights are a linear subspace that AdamW, which works entry by entry, never leaves if it starts there and its
-gradients lie there too. Hence :meth:`Reflection.project` is all there is: once on the weights, then on each gradient.
-What is trained is an ordinary network; export and runtime know nothing of this.
+gradients lie there too. So the weights are projected once and the gradients in each step; what is trained is an
+ordinary network, and export and runtime know nothing of this. Trained on heads and their mirror images instead, the
+network learned one side of a small shape well and left the other at rest: of browDown 0.26 and 0.40 of the motion.
 
 Axis legend: C channels, G gradients, P poses, A anchors.
 """
@@ -22,10 +23,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from raf_runtime.contract import ARKIT_POSES
 from raf_runtime.symmetry import other_side
 from raf_training.network import DiffusionBlock, NetworkConfig, RigNetwork
 
-__all__ = ["Reflection", "Swap"]
+__all__ = ["MIRRORED_POSES", "Reflection", "Swap"]
+
+# MIRRORED_POSES[i] is the pose that pose i becomes in a mirror. jawLeft, mouthLeft and the like swap as well.
+MIRRORED_POSES = torch.tensor([ARKIT_POSES.index(other_side(name)) for name in ARKIT_POSES])
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ class Swap:
     def apply(self, values: Tensor, axis: int) -> Tensor:
         """Reflect an array along one axis."""
         shape = [-1 if i == axis else 1 for i in range(values.ndim)]
-        return values.index_select(axis, self.index) * self.sign.reshape(shape)
+        index, sign = self.index.to(values.device), self.sign.to(values)
+        return values.index_select(axis, index) * sign.reshape(shape)
 
 
 def _pairs(count: int) -> Swap:
@@ -64,6 +70,8 @@ def _pairs(count: int) -> Swap:
 
 def _named(names: Sequence[str]) -> Swap:
     """Left and right change places."""
+    if missing := [other_side(name) for name in names if other_side(name) not in names]:
+        raise ValueError(f"{', '.join(missing)} is missing, whose other side there is")
     index = torch.tensor([names.index(other_side(name)) for name in names], dtype=torch.long)
     return Swap(index, torch.ones(len(names)))
 
@@ -74,11 +82,17 @@ class Reflection:
     Parameters
     ----------
     network : RigNetwork
-        Its parameters are projected in place.
+        Its parameters, or their gradients, are what the methods change.
+
+    Raises
+    ------
+    ValueError
+        If the network answers one pose at a time, or ``poses`` or ``marks`` have a side and not its other.
     """
 
     def __init__(self, network: RigNetwork) -> None:
-        self.network = network
+        if network.config.pose_blocks:
+            raise ValueError("a network that answers one pose at a time has no reflection")
         self._axes: list[tuple[nn.Parameter, tuple[Swap, ...]]] = []
         config = network.config
         local = _local(config)
@@ -112,23 +126,39 @@ class Reflection:
         assert isinstance(block, DiffusionBlock)
         channels, inner = _pairs(width), _pairs(gradients)
         mixed = channels + channels + inner
-        self._axes += [(block.log_time, (channels,)), (block.norm.weight, (mixed,)), (block.norm.bias, (mixed,))]
+        self._axes += [
+            (block.log_time, (channels,)),
+            (block.norm.weight, (mixed,)),
+            (block.norm.bias, (mixed,)),
+        ]
         self._linear(block.differentiate, inner + inner + -inner, channels)
         first, _, second = block.mix
         self._linear(first, channels, mixed)
         self._linear(second, channels, channels)
 
     @torch.no_grad()
-    def project(self, *, gradients: bool) -> None:
-        """Replace weights, or their gradients, by the nearest that commute with the reflection."""
-        for parameter, axes in self._axes:
-            values = parameter.grad if gradients else parameter
-            if values is None:
-                continue
-            reflected = values
-            for axis, swap in enumerate(axes):
-                reflected = swap.apply(reflected, axis)
-            values.add_(reflected).mul_(0.5)
+    def project_weights(self) -> None:
+        """Replace all weights by the nearest that commute with the reflection."""
+        for weights, axes in self._axes:
+            weights.add_(_reflected(weights, axes)).mul_(0.5)
+
+    @torch.no_grad()
+    def project_gradients(self) -> None:
+        """Replace the gradients of all weights likewise."""
+        for weights, axes in self._axes:
+            if weights.grad is not None:
+                weights.grad.add_(_reflected(weights.grad, axes)).mul_(0.5)
+
+    @torch.no_grad()
+    def commutes(self) -> bool:
+        """Whether the weights do."""
+        return all(torch.allclose(weights, _reflected(weights, axes)) for weights, axes in self._axes)
+
+
+def _reflected(values: Tensor, axes: tuple[Swap, ...]) -> Tensor:
+    for axis, swap in enumerate(axes):
+        values = swap.apply(values, axis)
+    return values
 
 
 def _local(config: NetworkConfig) -> Swap:

@@ -1,4 +1,4 @@
-"""Training with 3D supervision: one head a step, all poses at once.
+"""Training with 3D supervision: one head a step, all poses at once, left and right alike.
 
 The whole loop reads top to bottom in :func:`train`. Order and augmentation follow from (seed, step), so a run that
 is interrupted and resumed equals an unbroken one.
@@ -21,10 +21,10 @@ from raf_runtime.errors import DeviceError, ModelError
 from raf_training.checkpoint import load_checkpoint, load_network, save_checkpoint, save_weights
 from raf_training.dataset import Sample, SampleFolder
 from raf_training.errors import DataError
-from raf_training.growth import grow
 from raf_training.losses.anchors import anchor_loss
 from raf_training.losses.displacement import displacement_loss, on_open_jaw
 from raf_training.network import CONFIGS, NetworkConfig, RigNetwork
+from raf_training.reflection import Reflection
 
 __all__ = ["TrainPlan", "commit_of_checkout", "device_of", "schedule", "train", "validate"]
 
@@ -46,7 +46,7 @@ class TrainPlan:
     out : folder of checkpoint, weights and logs.
     leave_out : a family to learn nothing from; ``val`` may hold heads of it.
     config : a name in :data:`raf_training.network.CONFIGS`.
-    init : weights to start from; they get the anchors that ``config`` has and they lack.
+    init : weights to start from, of the same ``config``.
     steps : heads to learn from in all.
     rate : peak learning rate of AdamW.
     average : decay of the running mean of the weights, which is what is validated and saved.
@@ -84,7 +84,8 @@ def train(plan: TrainPlan) -> dict[str, float]:
     DataError
         If the samples cannot be used, or a step gives a loss that is not finite.
     ModelError
-        If the checkpoint or the initial weights cannot be read, or the checkpoint is of another network.
+        If the checkpoint or the initial weights cannot be read, the checkpoint is of another network, or the
+        initial weights are or treat left and right differently.
     DeviceError
         If the device is unknown or cannot be had.
     """
@@ -95,15 +96,21 @@ def train(plan: TrainPlan) -> dict[str, float]:
     held_out.check()
     network = RigNetwork(CONFIGS[plan.config])
     attribution = list(heads.attribution.values())
-    if plan.init is not None:
-        given, about = load_network(plan.init)
-        # What the initial weights have learned from stays in those that follow.
-        attribution = [*dict.fromkeys(about.get("attribution", "").splitlines() + attribution)]
-        network = given if given.config == network.config else grow(given, network.config)
     if network.config.pose_blocks:
         raise DataError(
-            f"raf-train trains networks that emit all poses at once; {plan.config} answers one at a time"
+            f"raf-train rig trains networks that emit all poses at once; {plan.config} answers one at a time"
         )
+    reflection = Reflection(network)
+    reflection.project_weights()
+    if plan.init is not None:
+        given, about = load_network(plan.init)
+        if given.config != network.config:
+            raise ModelError(f"{plan.init} is of {given.config}, not of --config {plan.config}")
+        network.load_state_dict(given.state_dict())
+        if not reflection.commutes():
+            raise ModelError(f"{plan.init} treats left and right differently; train without --init")
+        # What the initial weights have learned from stays in those that follow.
+        attribution = [*dict.fromkeys(about.get("attribution", "").splitlines() + attribution)]
     network.to(device).train()
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=1e-4, fused=True)
@@ -136,6 +143,7 @@ def train(plan: TrainPlan) -> dict[str, float]:
                 raise DataError(f"step {step}: the loss on a head of {sample.source} is not finite")
             optimizer.zero_grad()
             loss.backward()
+            reflection.project_gradients()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             # Early on the mean would remember the random start; let it follow more quickly then.
