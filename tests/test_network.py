@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from raf_runtime.errors import ModelError
 from raf_training.network import CONFIGS, NetworkConfig, RigNetwork, SurfaceTensors
 
 V, K = 60, 8

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from raf_training.posing import pose_vectors
-from raf_training.stages.targets import Target
 from raf_training.reflection import MIRRORED_POSES
+from raf_training.stages.targets import Target
 from raf_training.teacher.network import TeacherNetwork
 
 __all__ = ["LEAST", "consistent_targets"]
