@@ -125,8 +125,10 @@ class DiffusionBlock(nn.Module):
         # gradient turned by a complex factor. Channels are mapped in the spectrum, where there are K, not V, of them.
         plain, real, imaginary = self.differentiate(spectrum).chunk(3, dim=-1)
         x_axis, y_axis = surface.gradient_x, surface.gradient_y
-        turned_x = x_axis @ real - y_axis @ imaginary
-        turned_y = y_axis @ real + x_axis @ imaginary
+        # (x + iy)(real + i imaginary), in three products instead of four.
+        shared = (x_axis + y_axis) @ real
+        turned_x = shared - y_axis @ (real + imaginary)
+        turned_y = shared + x_axis @ (imaginary - real)
         gradients = torch.tanh((x_axis @ plain) * turned_x + (y_axis @ plain) * turned_y)
         return x + self.mix(self.norm(torch.cat([x, diffused, gradients], dim=-1)))
 
@@ -232,9 +234,7 @@ class RigNetwork(nn.Module):
         pooled, anchors = local[:0, 0], surface.positions[:0]
         if self.encoder is not None:
             pooled, anchors = self.encoder(local, surface)
-        x = self.embed(
-            torch.cat([local, self._relative(surface, anchors), pooled.expand(local.shape[0], -1)], dim=1)
-        )
+        x = self._embedded(local, surface.positions, anchors, pooled)
         for block in self.trunk:
             x = block(x, surface)
         if self.config.pose_blocks:
@@ -255,8 +255,18 @@ class RigNetwork(nn.Module):
             features += [phase.sin(), phase.cos()]
         return torch.cat(features, dim=1)
 
-    def _relative(self, surface: SurfaceTensors, anchors: Tensor) -> Tensor:
-        """Features (V, 4 A) of each vertex relative to the anchors: offsets, and nearness within a learned reach."""
-        offset = surface.positions[:, None] - anchors
-        near = torch.exp(-offset.square().sum(-1) * torch.exp(-2 * self.log_reach))
-        return torch.cat([offset.flatten(1), near], dim=1)
+    def _embedded(self, local: Tensor, positions: Tensor, anchors: Tensor, pooled: Tensor) -> Tensor:
+        """Map the features of each vertex, those relative to the anchors and the global vector to channels (V, C).
+
+        Features relative to an anchor are the offset from it, and nearness within a learned reach. Offsets would be
+        (V, A, 3) numbers, but a linear map sums them up to one of positions and a constant: W (x - a) = W x - W a.
+        """
+        count = len(anchors)
+        weights = self.embed.weight.split([local.shape[1], 3 * count, count, len(pooled)], dim=1)
+        of_local, of_offsets, of_nearness, of_pooled = weights
+        of_offsets = of_offsets.unflatten(1, (count, 3))
+        of_local = of_local + functional.pad(of_offsets.sum(1), (0, local.shape[1] - 3))
+        constant = self.embed.bias + of_pooled @ pooled - of_offsets.flatten(1) @ anchors.flatten()
+        squares = positions.square().sum(1, keepdim=True) - 2 * positions @ anchors.T + anchors.square().sum(1)
+        near = torch.exp(-squares * torch.exp(-2 * self.log_reach))
+        return functional.linear(torch.cat([local, near], 1), torch.cat([of_local, of_nearness], 1), constant)
