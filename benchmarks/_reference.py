@@ -19,7 +19,8 @@ from scipy import sparse
 from scipy.sparse.linalg import eigsh
 from tqdm import tqdm
 
-from raf_runtime.operators import laplacian_and_mass, tangent_gradient, vertex_normals
+from raf_runtime.intrinsic import laplacian_and_mass
+from raf_runtime.operators import tangent_gradient, vertex_normals
 from raf_training.network import CONFIGS, RigNetwork, SurfaceTensors
 
 __all__ = ["Reference", "measure_reference"]

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial import KDTree
 
-from raf_runtime.operators import laplacian_and_mass, vertex_normals
+from raf_runtime.intrinsic import laplacian_and_mass
+from raf_runtime.operators import vertex_normals
 from raf_runtime.surface import face_area_vectors
 
 __all__ = ["Samples", "oriented", "register"]

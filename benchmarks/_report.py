@@ -14,7 +14,7 @@ from pathlib import Path
 
 __all__ = ["about", "table", "write_json"]
 
-_PACKAGES = ("raf-sdk", "numpy", "scipy", "onnxruntime", "robust-laplacian", "torch")
+_PACKAGES = ("raf-sdk", "numpy", "scipy", "onnxruntime", "torch")
 _ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -16,7 +16,8 @@ import raf_sdk
 from raf_runtime.coarse import Coarse
 from raf_runtime.frame import estimate_frame
 from raf_runtime.head import LARGE, PreparedHead, find_pieces, outwards
-from raf_runtime.operators import Operators, laplacian_and_mass, tangent_gradient, vertex_normals
+from raf_runtime.intrinsic import laplacian_and_mass
+from raf_runtime.operators import Operators, tangent_gradient, vertex_normals
 from raf_runtime.session import Session
 from raf_runtime.spectral import spectral_basis
 from raf_runtime.surface import Surface
@@ -70,7 +71,7 @@ def rig_in_stages(watch: Stopwatch, session: Session, path: Path) -> raf_sdk.Rig
         arrays = (points, normals, mass, values, basis, *gradients)
         operators = Operators(*(array.astype(np.float32) for array in arrays))
     with watch.stage("parts, symmetry"):
-        head = PreparedHead(surface, frame, operators, coarse, *find_pieces(surface, frame, coarse))
+        head = PreparedHead(surface, frame, operators, coarse, *find_pieces(surface, frame))
     with watch.stage(NETWORK):
         displacements = session.run(operators)
     with watch.stage("finish"):

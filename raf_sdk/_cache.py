@@ -114,7 +114,7 @@ def _key(vertices: NDArray[np.float32], faces: NDArray[np.int32], eigenpairs: in
 def _preparation() -> str:
     """Digest of everything but the mesh that a prepared head depends on: code, weights and libraries."""
     digest = hashlib.sha256()
-    for package in ("raf-sdk", "numpy", "scipy", "robust-laplacian"):
+    for package in ("raf-sdk", "numpy", "scipy"):
         digest.update(importlib.metadata.version(package).encode())
     for file in sorted(files("raf_runtime").iterdir(), key=lambda file: file.name):
         if file.is_file():

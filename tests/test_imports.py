@@ -8,7 +8,7 @@ import pytest
 
 # What only training and export may load, and what the rigger loads when it is first used.
 TRAINING_ONLY = ("torch", "onnx", "onnxscript", "safetensors", "raf_training", "raf_export")
-LATE = ("scipy", "onnxruntime", "trimesh", "robust_laplacian", "PIL")
+LATE = ("scipy", "onnxruntime", "trimesh", "PIL")
 
 
 def loaded_after(statements: str, folder: Path) -> set[str]:

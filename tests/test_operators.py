@@ -8,7 +8,8 @@ import trimesh
 from scipy import sparse
 from scipy.sparse.linalg import eigsh
 
-from raf_runtime.operators import Operators, laplacian_and_mass, tangent_gradient, tangents, vertex_normals
+from raf_runtime.intrinsic import laplacian_and_mass
+from raf_runtime.operators import Operators, tangent_gradient, tangents, vertex_normals
 from raf_runtime.spectral import spectral_basis
 from raf_runtime.surface import Surface
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from raf_runtime.coarse import Coarse
 from raf_runtime.frame import HEAD_CENTRE, Frame, estimate_frame
+from raf_runtime.intrinsic import laplacian_and_mass
 from raf_runtime.operators import Operators, vertex_normals
 from raf_runtime.parts import Parts
 from raf_runtime.surface import Surface, face_area_vectors
@@ -98,25 +99,32 @@ def prepare_head(vertices: ArrayLike, faces: ArrayLike, eigenpairs: int) -> Prep
         If the arrays are not a surface (see :meth:`Surface.build`).
     """
     surface = Surface.build(vertices, faces)
-    frame = estimate_frame(surface.vertices, surface.faces)
-    points = frame.to_canonical(surface.vertices)
-    triangles, component, coarse = outwards(points, surface.faces), surface.component, None
-    if len(points) > LARGE:
-        coarse = Coarse.build(points, triangles, component, LARGE // 2)
-        points, triangles, component = coarse.vertices, coarse.faces, coarse.component
-    # Neither needs the other, and both spend most of their time where Python lets other threads run.
+    # What needs nothing of each other goes side by side: most of it is where Python lets other threads run.
     with ThreadPoolExecutor(1) as pool:
-        pieces = pool.submit(find_pieces, surface, frame, coarse)
-        operators = Operators.build(points, triangles, component, eigenpairs)
+        pending = None
+        if len(surface.vertices) <= LARGE:
+            pending = pool.submit(laplacian_and_mass, surface.vertices, surface.faces)
+        frame = estimate_frame(surface.vertices, surface.faces)
+        points = frame.to_canonical(surface.vertices)
+        triangles, component, coarse = outwards(points, surface.faces), surface.component, None
+        pieces = pool.submit(find_pieces, surface, frame)
+        if pending is None:
+            coarse = Coarse.build(points, triangles, component, LARGE // 2)
+            operators = Operators.build(coarse.vertices, coarse.faces, coarse.component, eigenpairs)
+        else:
+            # A similarity leaves the Laplacian as it is.
+            laplacian, area = pending.result()
+            known = laplacian, area / frame.unit**2
+            operators = Operators.build(points, triangles, component, eigenpairs, known)
         parts, mirror = pieces.result()
     return PreparedHead(surface, frame, operators, coarse, parts, mirror)
 
 
-def find_pieces(surface: Surface, frame: Frame, coarse: Coarse | None) -> tuple[Parts, Mirror | None]:
-    """The parts and the symmetry of a head whose frame is known."""
+def find_pieces(surface: Surface, frame: Frame) -> tuple[Parts, Mirror | None]:
+    """The parts and the symmetry of a head whose frame is known; of a large one, no symmetry is looked for."""
     points = frame.to_canonical(surface.vertices)
     parts = Parts.find(points, surface.faces, surface.component)
-    if coarse is not None:
+    if len(points) > LARGE:
         return parts, None
     normals = vertex_normals(points, surface.faces)
     return parts, Mirror.find(points, normals, surface.component, parts.skin)

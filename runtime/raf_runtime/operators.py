@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 import numpy as np
-import robust_laplacian
 from numpy.typing import NDArray
 from scipy import sparse
 
+from raf_runtime.intrinsic import laplacian_and_mass
 from raf_runtime.spectral import spectral_basis
 from raf_runtime.surface import cross, face_area_vectors
 
-__all__ = ["Operators", "laplacian_and_mass", "tangent_gradient", "vertex_normals"]
+__all__ = ["Operators", "tangent_gradient", "tangents", "vertex_normals"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,26 @@ class Operators:
         faces: NDArray[np.int64],
         component: NDArray[np.int64],
         eigenpairs: int,
+        laplacian: tuple[sparse.csr_array, NDArray[np.float64]] | None = None,
     ) -> Operators:
-        """Compute the operators of a welded surface (see :class:`raf_runtime.surface.Surface`)."""
+        """Compute the operators of a welded surface (see :class:`raf_runtime.surface.Surface`).
+
+        Parameters
+        ----------
+        vertices : (S, 3) float64
+        faces : (T, 3) int64
+        component : (S,) int64
+        eigenpairs : int
+            K.
+        laplacian : tuple, optional
+            What :func:`raf_runtime.intrinsic.laplacian_and_mass` says of these vertices, where that is known.
+        """
         normals = vertex_normals(vertices, faces)
         # Neither needs the other, and NumPy lets go of the interpreter in large operations.
         with ThreadPoolExecutor(1) as pool:
             gradient = pool.submit(tangent_gradient, vertices, faces, normals)
-            laplacian, mass = laplacian_and_mass(vertices, faces)
-            values, vectors = spectral_basis(vertices, laplacian, mass, component, eigenpairs)
+            stiffness, mass = laplacian or laplacian_and_mass(vertices, faces)
+            values, vectors = spectral_basis(vertices, stiffness, mass, component, eigenpairs)
             basis = vectors.astype(np.float32)
             along_x, along_y = (along.astype(np.float32) for along in gradient.result())
             gradient_x = pool.submit(along_x.__matmul__, basis)
@@ -79,19 +91,6 @@ class Operators:
     def as_inputs(self) -> dict[str, NDArray[np.float32]]:
         """The arrays under the tensor names of :mod:`raf_runtime.contract`."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
-
-
-def laplacian_and_mass(
-    vertices: NDArray[np.float64], faces: NDArray[np.int64]
-) -> tuple[sparse.csr_array, NDArray[np.float64]]:
-    """Positive semidefinite Laplacian (S, S) and vertex areas (S,) of a possibly non-manifold surface.
-
-    Sharp and Crane, "A Laplacian for Nonmanifold Triangle Meshes" (2020), as implemented by robust-laplacian.
-    """
-    laplacian, mass = robust_laplacian.mesh_laplacian(vertices, faces)
-    areas = mass.diagonal()
-    # A vertex whose triangles have all collapsed weighs nothing; the eigenproblem needs it positive.
-    return sparse.csr_array(laplacian), np.maximum(areas, 1e-9 * areas.mean())
 
 
 def vertex_normals(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
