@@ -93,7 +93,7 @@ class Reflection:
     def __init__(self, network: RigNetwork) -> None:
         if network.config.pose_blocks:
             raise ValueError("a network that answers one pose at a time has no reflection")
-        self._axes: list[tuple[nn.Parameter, tuple[Swap, ...]]] = []
+        self._axes: list[tuple[Tensor, tuple[Swap, ...]]] = []
         config = network.config
         local = _local(config)
         anchors = _named(config.marks) + _pairs(config.anchors - len(config.marks))
@@ -118,9 +118,9 @@ class Reflection:
 
     def _linear(self, layer: nn.Module, out: Swap, into: Swap) -> None:
         assert isinstance(layer, nn.Linear)
-        self._axes.append((layer.weight, (out, into)))
-        if layer.bias is not None:
-            self._axes.append((layer.bias, (out,)))
+        self._axes += [
+            (parameter, (out, into) if parameter.ndim == 2 else (out,)) for parameter in layer.parameters()
+        ]
 
     def _block(self, block: nn.Module, width: int, gradients: int) -> None:
         assert isinstance(block, DiffusionBlock)
