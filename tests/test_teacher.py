@@ -14,9 +14,8 @@ from torch import Tensor
 
 from raf_runtime.contract import ARKIT_POSES
 from raf_training.data.rocketbox import ATTRIBUTION, RocketboxHead
-from raf_training.dataset import SampleFolder
+from raf_training.dataset import MIRRORED_POSES, SampleFolder
 from raf_training.posing import pose_vectors, posed
-from raf_training.reflection import MIRRORED_POSES
 from raf_training.stages.heads import StageData
 from raf_training.stages.targets import TargetFolder
 from raf_training.stages.views import FrontView

@@ -18,13 +18,12 @@ from torch import Tensor
 from raf_runtime.contract import ARKIT_POSES
 from raf_runtime.errors import DeviceError, ModelError
 from raf_runtime.operators import Operators
-from raf_training.checkpoint import load_network, save_weights
+from raf_training.checkpoint import load_network
 from raf_training.cli import main
-from raf_training.dataset import SampleFolder
+from raf_training.dataset import MIRRORED_POSES, SampleFolder
 from raf_training.errors import DataError
 from raf_training.losses.displacement import displacement_loss
 from raf_training.network import CONFIGS, NetworkConfig, RigNetwork
-from raf_training.reflection import MIRRORED_POSES, Reflection
 from raf_training.train import TrainPlan, schedule, train, validate
 
 P = len(ARKIT_POSES)
@@ -54,7 +53,7 @@ def write_folder(folder: Path, seeds: range) -> None:
     ball = trimesh.creation.icosphere(subdivisions=1)
     motion = 0.1 * np.random.default_rng(0).standard_normal((P, 3, 3))
     flip = np.array([-1.0, 1.0, 1.0])
-    # The network treats left and right alike: what is to be learned must be its own mirror image.
+    # Training mirrors heads: what is to be learned must be its own mirror image.
     motion = motion + flip[:, None] * motion[MIRRORED_POSES.numpy()] * flip
     for seed in seeds:
         radii = np.random.default_rng(seed).uniform(1.5, 2.5, 3)
@@ -215,30 +214,6 @@ def test_initial_weights_that_cannot_be_used_are_refused(plan: TrainPlan, tmp_pa
     (tmp_path / "text.safetensors").write_text("no tensors")
     with pytest.raises(ModelError, match="not a weights file"):
         train(replace(plan, init=tmp_path / "text.safetensors"))
-
-
-def test_initial_weights_of_another_configuration_are_refused(
-    plan: TrainPlan, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train(replace(plan, steps=1))
-    monkeypatch.setitem(CONFIGS, "wider", replace(TINY, width=24))
-    on = replace(plan, out=plan.out.with_name("on"), config="wider", init=plan.out / "weights.safetensors")
-    with pytest.raises(ModelError, match="not of --config wider"):
-        train(on)
-
-
-def test_initial_weights_that_tell_left_from_right_are_refused(plan: TrainPlan, tmp_path: Path) -> None:
-    network = RigNetwork(TINY)
-    save_weights(tmp_path / "random.safetensors", network.state_dict(), TINY, {})
-    with pytest.raises(ModelError, match="treats left and right differently"):
-        train(replace(plan, init=tmp_path / "random.safetensors"))
-
-
-def test_what_is_trained_treats_left_and_right_alike(plan: TrainPlan) -> None:
-    train(plan)
-    network, _ = load_network(plan.out / "weights.safetensors")
-    assert Reflection(network).commutes()
-    assert weights_of(plan)["head.2.weight"].abs().max() > 0
 
 
 def test_networks_that_answer_one_pose_are_refused(plan: TrainPlan) -> None:

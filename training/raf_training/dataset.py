@@ -1,4 +1,4 @@
-"""Samples for training: read, and moved within the error of the canonical frame."""
+"""Samples for training: read, mirrored, and moved within the error of the canonical frame."""
 
 from __future__ import annotations
 
@@ -15,16 +15,21 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from raf_runtime.contract import ARKIT_POSES, INPUTS
+from raf_runtime.symmetry import other_side
 from raf_training.data.build import MANIFEST
 from raf_training.errors import DataError
 from raf_training.network import SurfaceTensors
 
-__all__ = ["Sample", "SampleFolder", "move"]
+__all__ = ["MIRRORED_POSES", "Sample", "SampleFolder", "mirror", "move"]
 
 # Standard deviations of the jitter: what is left of rotation (degrees), scale and place after the canonical frame.
 ROTATION, SCALE, PLACE = 2.5, 0.025, 0.03
 # On a share of the samples it is larger: frames of heads unlike any training head are further off.
 FAR_SHARE, FAR = 0.25, 2.5
+
+
+# MIRRORED_POSES[i] is the pose that pose i becomes in a mirror. jawLeft, mouthLeft and the like swap as well.
+MIRRORED_POSES = torch.tensor([ARKIT_POSES.index(other_side(name)) for name in ARKIT_POSES])
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,10 @@ class SampleFolder:
         epoch, place = divmod(step, len(self))
         order = np.random.default_rng([seed, 0, epoch]).permutation(len(self))
         rng = np.random.default_rng([seed, 1, step])
-        return move(self[int(order[place])], rng)
+        sample = self[int(order[place])]
+        if rng.random() < 0.5:
+            sample = mirror(sample)
+        return move(sample, rng)
 
 
 def _family(path: Path) -> str:
@@ -169,6 +177,24 @@ def _shapes(vertices: int, eigenpairs: int) -> dict[str, tuple[int, ...]]:
         name: tuple(sizes[axis] if isinstance(axis, str) else axis for axis in axes)
         for name, axes in {**INPUTS, "deltas": (poses, "V", 3), "mask": (poses,)}.items()
     }
+
+
+def mirror(sample: Sample) -> Sample:
+    """Reflect left and right: the head, its displacements, and which pose is which."""
+    flip = torch.tensor([-1.0, 1.0, 1.0])
+    s = sample.surface
+    # The tangent to the right of the reflected surface is minus the reflection of the tangent to the right.
+    surface = SurfaceTensors(
+        s.positions * flip,
+        s.normals * flip,
+        s.mass,
+        s.eigenvalues,
+        s.eigenvectors,
+        -s.gradient_x,
+        s.gradient_y,
+    )
+    swap = MIRRORED_POSES
+    return Sample(surface, sample.deltas[swap] * flip, sample.mask[swap], sample.source)
 
 
 def move(sample: Sample, rng: np.random.Generator) -> Sample:

@@ -1,4 +1,4 @@
-"""Training with 3D supervision: one head a step, all poses at once, left and right alike.
+"""Training with 3D supervision: one head a step, all poses at once.
 
 The whole loop reads top to bottom in :func:`train`. Order and augmentation follow from (seed, step), so a run that
 is interrupted and resumed equals an unbroken one.
@@ -24,7 +24,7 @@ from raf_training.errors import DataError
 from raf_training.losses.anchors import anchor_loss
 from raf_training.losses.displacement import displacement_loss, on_open_jaw
 from raf_training.network import CONFIGS, NetworkConfig, RigNetwork
-from raf_training.reflection import Reflection
+from raf_training.revival import revive
 
 __all__ = ["TrainPlan", "commit_of_checkout", "device_of", "schedule", "train", "validate"]
 
@@ -34,6 +34,8 @@ MOVING = 0.01 / 38
 MARKS = 0.1
 # Share of the steps over which the learning rate falls.
 FALL = 0.6
+# Heads on which a unit must fire once not to be given a new start.
+WITNESSES = 24
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,7 @@ def train(plan: TrainPlan) -> dict[str, float]:
     DataError
         If the samples cannot be used, or a step gives a loss that is not finite.
     ModelError
-        If the checkpoint or the initial weights cannot be read, the checkpoint is of another network, or the
-        initial weights are or treat left and right differently.
+        If the checkpoint or the initial weights cannot be read, or either is of another network.
     DeviceError
         If the device is unknown or cannot be had.
     """
@@ -96,21 +97,17 @@ def train(plan: TrainPlan) -> dict[str, float]:
     held_out.check()
     network = RigNetwork(CONFIGS[plan.config])
     attribution = list(heads.attribution.values())
+    if plan.init is not None:
+        given, about = load_network(plan.init)
+        # What the initial weights have learned from stays in those that follow.
+        attribution = [*dict.fromkeys(about.get("attribution", "").splitlines() + attribution)]
+        if given.config != network.config:
+            raise ModelError(f"{plan.init} is of {given.config}, not of --config {plan.config}")
+        network = given
     if network.config.pose_blocks:
         raise DataError(
             f"raf-train rig trains networks that emit all poses at once; {plan.config} answers one at a time"
         )
-    reflection = Reflection(network)
-    reflection.project_weights()
-    if plan.init is not None:
-        given, about = load_network(plan.init)
-        if given.config != network.config:
-            raise ModelError(f"{plan.init} is of {given.config}, not of --config {plan.config}")
-        network.load_state_dict(given.state_dict())
-        if not reflection.commutes():
-            raise ModelError(f"{plan.init} treats left and right differently; train without --init")
-        # What the initial weights have learned from stays in those that follow.
-        attribution = [*dict.fromkeys(about.get("attribution", "").splitlines() + attribution)]
     network.to(device).train()
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=1e-4, fused=True)
@@ -128,11 +125,14 @@ def train(plan: TrainPlan) -> dict[str, float]:
         first = state["step"]
     (plan.out / "plan.json").write_text(json.dumps(asdict(plan), indent=1, default=str))
 
+    witnesses = [heads[i].to(device).surface for i in range(0, len(heads), -(-len(heads) // WITNESSES))]
     report = validate(network.config, average, held_out, device) if first >= plan.steps else {}
     with SummaryWriter(str(plan.out / "logs")) as log:
         bar = tqdm(heads.stream(plan.seed, first, plan.steps), total=plan.steps, initial=first, unit="step")
         for step, sample in enumerate(bar, first):
             sample = sample.to(device)
+            if step % plan.every == 0 and step < (1 - FALL) * plan.steps and (step or plan.init):
+                revive(network, optimizer, witnesses, plan.seed + step)
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate * schedule(step, plan.steps)
             moved, anchors = network.displacements_and_anchors(sample.surface)
@@ -143,7 +143,6 @@ def train(plan: TrainPlan) -> dict[str, float]:
                 raise DataError(f"step {step}: the loss on a head of {sample.source} is not finite")
             optimizer.zero_grad()
             loss.backward()
-            reflection.project_gradients()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             # Early on the mean would remember the random start; let it follow more quickly then.
