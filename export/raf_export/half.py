@@ -10,8 +10,8 @@ Nothing may leave the range of fp16, and the network stays what it is:
 - Masses shrink with the number of vertices and would lose their digits beyond some ten thousand. Mass and basis are
   scaled against each other, by powers of two: the spectrum of x is ``(Phi / 8).T @ (64 M x)``, eight times what it
   was, and whatever is made of it goes through ``Phi / 8`` or an eighth of the gradients.
-- Gradients are without bound where triangles have collapsed. Those of a vertex are divided by the largest of them,
-  and their product multiplied by it.
+- Gradients are without bound where triangles have collapsed. Those of a vertex, and their sum, are divided by the
+  largest of them, and their product multiplied by it.
 - Weightings of all vertices, which sum to one, are scaled for their product alone.
 """
 
@@ -71,9 +71,13 @@ class _Rewriter:
         self.undo: dict[str, str] = {}
         for name, factor in _SCALES.items():
             self.renamed[name] = self.add("Mul", name, self.constant(factor))
+        # One size for both axes: a product may take their sum.
+        sizes = [
+            self.add("ReduceMax", self.add("Abs", name), self.constant(1, np.int64, shape=1))
+            for name in _GRADIENTS
+        ]
+        size = self.add("Max", *sizes, self.constant(float(np.finfo(np.float32).tiny)))
         for name in _GRADIENTS:
-            size = self.add("ReduceMax", self.add("Abs", name), self.constant(1, np.int64, shape=1))
-            size = self.add("Max", size, self.constant(float(np.finfo(np.float32).tiny)))
             unit = self.renamed[name] = self.add("Div", name, size)
             self.undo[unit] = self.add("Mul", size, self.constant(_EIGHTH))
 
@@ -84,6 +88,8 @@ class _Rewriter:
         copy.input[:] = [self.renamed.get(name, name) for name in node.input]
         if node.op_type not in _PRODUCTS:
             self.nodes.append(copy)
+            if node.op_type == "Add" and set(node.input) == set(_GRADIENTS):
+                self.undo[node.output[0]] = self.undo[copy.input[0]]
             return
         if self.is_weighting(node.input[0]):
             copy.input[0] = self.add("Mul", copy.input[0], self.constant(_WEIGHTING))

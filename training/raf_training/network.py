@@ -267,8 +267,8 @@ class RigNetwork(nn.Module):
         of_offsets = of_offsets.unflatten(1, (count, 3))
         of_local = of_local + functional.pad(of_offsets.sum(1), (0, local.shape[1] - 3))
         constant = self.embed.bias + of_pooled @ pooled - of_offsets.flatten(1) @ anchors.flatten()
-        squares = (
-            positions.square().sum(1, keepdim=True) - 2 * positions @ anchors.T + anchors.square().sum(1)
-        )
+        # One axis after the other: no (V, A, 3) here either, and no product that half precision would round.
+        x, y, z = (positions[:, axis, None] - anchors[:, axis] for axis in range(3))
+        squares = x * x + y * y + z * z
         near = torch.exp(-squares * torch.exp(-2 * self.log_reach))
         return functional.linear(torch.cat([local, near], 1), torch.cat([of_local, of_nearness], 1), constant)
