@@ -79,7 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     rig.add_argument(
         "--preview", metavar="PNG", help="also draw a contact sheet: the neutral and every shape"
     )
-    rig.add_argument("--model", metavar="ONNX", help="a model of your own (default: the one that is shipped)")
+    rig.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="an .onnx or .engine file of raf-export (default: the model that is shipped)",
+    )
     rig.add_argument(
         "--device", default="auto", help="auto (default), cpu, cuda, tensorrt or coreml; see raf doctor"
     )

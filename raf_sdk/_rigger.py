@@ -39,7 +39,8 @@ class Rigger:
     Parameters
     ----------
     model
-        An ONNX file made by ``raf-export``; the model that ships with the package by default.
+        An ONNX file made by ``raf-export``, or an engine (``.engine``) that it built for this GPU; the model that
+        ships with the package by default.
     device
         ``"auto"`` takes the first of TensorRT, CUDA and the CPU that can be used and agrees with the CPU, and logs
         which (logger ``raf_runtime``). ``"cpu"``, ``"cuda"``, ``"tensorrt"`` and ``"coreml"`` take that one or none.

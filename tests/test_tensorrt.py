@@ -20,9 +20,10 @@ from raf_runtime.backends import cuda, tensorrt_api
 from raf_runtime.backends.cuda import Gpu, GpuMemory
 from raf_runtime.backends.tensorrt import TensorRTBackend
 from raf_runtime.backends.tensorrt_api import Profile, TensorRT
-from raf_runtime.contract import INPUTS, META_POSED, META_PRECISION, POSE_INPUT, Precision
+from raf_runtime.contract import INPUTS, META_POSED, META_POSES, META_PRECISION, POSE_INPUT, Precision
 from raf_runtime.engine_file import EngineFile
 from raf_runtime.errors import DeviceError, ModelError, ModelFileNotFoundError
+from raf_runtime.session import Session
 
 if TYPE_CHECKING:
     from tests._fake_nvidia import METADATA, Capability, FakeDriver, FakeTensorRT, K, write_model
@@ -354,3 +355,34 @@ def test_an_engine_that_tensorrt_refuses(install: Install, model: Path, tmp_path
 def test_profiles_that_make_no_sense(numbers: tuple[int, int, int]) -> None:
     with pytest.raises(ModelError, match="ascending order"):
         Profile(*numbers)
+
+
+def test_a_session_runs_an_engine_file(install: Install, model: Path, tmp_path: Path) -> None:
+    install("11")
+    engine_file(model).write(tmp_path / "x.engine")
+    for device in ("auto", "tensorrt"):
+        session = Session(tmp_path / "x.engine", device)
+        assert session.device == "tensorrt"
+        assert session.poses == tuple(json.loads(METADATA[META_POSES])) and session.eigenpairs == K
+        assert session.backend.run(inputs(20)).any()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "coreml"])
+def test_an_engine_file_runs_nowhere_else(device: str, install: Install, model: Path, tmp_path: Path) -> None:
+    install("11")
+    engine_file(model).write(tmp_path / "x.engine")
+    with pytest.raises(DeviceError, match=f"runs on tensorrt and not on {device}; give the ONNX file"):
+        Session(tmp_path / "x.engine", device)
+
+
+def test_an_engine_file_without_a_gpu(
+    tmp_path: Path, install: Install, model: Path, driver: FakeDriver
+) -> None:
+    install("11")
+    engine_file(model).write(tmp_path / "x.engine")
+    driver.count = 0
+    with pytest.raises(DeviceError, match="GPU"):
+        Session(tmp_path / "x.engine")
+    (tmp_path / "text.engine").write_text("no engine")
+    with pytest.raises(ModelError, match="is not an engine of raf-sdk"):
+        Session(tmp_path / "text.engine")

@@ -6,18 +6,22 @@ Axis legend: S surface vertices, P poses, K eigenpairs.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raf_runtime.backends.onnx_runtime import OnnxRuntimeBackend
-from raf_runtime.contract import POSE_INPUT
+from raf_runtime.backends.protocol import Backend
+from raf_runtime.contract import OUTPUT, POSE_INPUT
 from raf_runtime.devices import DEVICES, choose_backend
 from raf_runtime.errors import DeviceError, ModelError, ModelFileNotFoundError
 from raf_runtime.model_file import ModelFile
 from raf_runtime.operators import Operators
 
-__all__ = ["Session"]
+__all__ = ["ENGINE", "Session"]
+
+ENGINE: Final = ".engine"
 
 
 class Session:
@@ -26,10 +30,12 @@ class Session:
     Parameters
     ----------
     path : Path
-        An ONNX file with the metadata of :mod:`raf_runtime.contract`.
+        An ONNX file with the metadata of :mod:`raf_runtime.contract`, or a TensorRT engine of ``raf-export``
+        (``.engine``), for the GPU that it was built for.
     device : str
         ``"cpu"``, ``"cuda"``, ``"tensorrt"``, ``"coreml"``, or ``"auto"``: the first of TensorRT, CUDA and the CPU
-        that can be used.
+        that can be used. An engine knows ``"tensorrt"`` only, which ``"auto"`` is then, and is not compared with the
+        CPU: ``raf-export`` has done that, or has said that it could not.
     threads : int, optional
         Threads within an operator on the CPU; by default one for each physical core that the process may use.
 
@@ -45,9 +51,9 @@ class Session:
     ModelFileNotFoundError
         If there is no such file.
     ModelError
-        If the file is not ONNX, lacks the metadata, or was made for another contract.
+        If the file is not ONNX nor an engine, lacks the metadata, or was made for another contract.
     DeviceError
-        If the device is unknown or cannot be had, or there is not one thread.
+        If the device is unknown or cannot be had, there is not one thread, or an engine is of another machine.
     """
 
     def __init__(self, path: Path, device: str = "auto", threads: int | None = None) -> None:
@@ -57,6 +63,9 @@ class Session:
             raise DeviceError(f"unknown device {device!r}; choose {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
         if threads is not None and threads < 1:
             raise DeviceError(f"{threads} threads cannot run a model; give 1 or more, or None for all cores")
+        if path.suffix == ENGINE:
+            self.model, self.backend = _open_engine(path, device)
+            return
         cpu = OnnxRuntimeBackend.open(path, "cpu", threads)
         self.model = ModelFile.understand(path, cpu.metadata, cpu.inputs, cpu.outputs)
         self.backend = choose_backend(device, self.model, cpu, threads)
@@ -112,3 +121,14 @@ class Session:
         if not np.isfinite(result).all():
             raise ModelError("it gave displacements that are not finite; check the mesh with `raf info`")
         return result
+
+
+def _open_engine(path: Path, device: str) -> tuple[ModelFile, Backend]:
+    if device not in ("auto", "tensorrt"):
+        raise DeviceError(
+            f"engine {path} runs on tensorrt and not on {device}; give the ONNX file that it was built from"
+        )
+    from raf_runtime.backends.tensorrt import TensorRTBackend
+
+    engine = TensorRTBackend.load(path)
+    return ModelFile.understand(path, engine.metadata, engine.inputs, [OUTPUT]), engine

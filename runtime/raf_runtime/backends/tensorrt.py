@@ -33,6 +33,8 @@ class TensorRTBackend:
     ----------
     metadata : dict of str
         That of the model, see :mod:`raf_runtime.contract`.
+    inputs : tuple of str
+        Names of its tensors, in the order of the contract.
     profile : Profile
         Numbers of vertices that it takes.
     """
@@ -45,6 +47,7 @@ class TensorRTBackend:
                 "of `raf-export`"
             )
         self.metadata = metadata
+        self.inputs = tuple(name for name in (*INPUTS, POSE_INPUT) if name in engine.inputs)
         self.profile = engine.profile
         self._engine = engine
         self._memory = GpuMemory()
