@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import threadpoolctl
 
 import raf_sdk
 from raf_runtime import threads
 from raf_runtime.backends.onnx_runtime import OnnxRuntimeBackend
-from raf_runtime.threads import usable_cores
+from raf_runtime.threads import blas_on_one_thread, usable_cores
 
 MODEL = Path(raf_sdk.__file__).parent / "data" / "model.onnx"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's description of the processor")
@@ -63,3 +65,38 @@ def test_the_session_has_the_threads_that_are_asked_for() -> None:
 
     assert threads_of(OnnxRuntimeBackend.open(MODEL, "cpu")) == usable_cores()
     assert threads_of(OnnxRuntimeBackend.open(MODEL, "cpu", 3)) == 3
+
+
+def blas_threads() -> set[int]:
+    return {
+        library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"
+    }
+
+
+@pytest.fixture
+def two_blas_threads() -> Iterator[None]:
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        if blas_threads() != {2}:
+            pytest.skip("the BLAS of this machine is one whose threads cannot be set")
+        yield
+
+
+@pytest.mark.usefixtures("two_blas_threads")
+def test_blas_is_limited_and_given_back() -> None:
+    with blas_on_one_thread():
+        assert blas_threads() == {1}
+    assert blas_threads() == {2}
+    with pytest.raises(ZeroDivisionError), blas_on_one_thread():
+        _ = 1 / 0
+    assert blas_threads() == {2}
+
+
+@pytest.mark.usefixtures("two_blas_threads")
+def test_users_that_overlap_leave_the_process_as_it_was() -> None:
+    first, second = blas_on_one_thread(), blas_on_one_thread()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert blas_threads() == {1}
+    second.__exit__(None, None, None)
+    assert blas_threads() == {2}

@@ -19,6 +19,7 @@ from raf_runtime.operators import Operators, vertex_normals
 from raf_runtime.parts import Parts
 from raf_runtime.surface import Surface, face_area_vectors
 from raf_runtime.symmetry import Mirror
+from raf_runtime.threads import blas_on_one_thread
 
 __all__ = ["PreparedHead", "find_pieces", "outwards", "prepare_head"]
 
@@ -53,6 +54,7 @@ class PreparedHead:
     parts: Parts
     mirror: Mirror | None
 
+    @blas_on_one_thread()
     def finish(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> NDArray[np.float32]:
         """Carry the network's output to the input mesh.
 
@@ -81,6 +83,7 @@ class PreparedHead:
         return self.surface.to_input(moved)
 
 
+@blas_on_one_thread()
 def prepare_head(vertices: ArrayLike, faces: ArrayLike, eigenpairs: int) -> PreparedHead:
     """Weld, find the canonical frame and compute the operators.
 
