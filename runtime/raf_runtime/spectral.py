@@ -29,7 +29,7 @@ COMPONENT_SHARE = 0.2
 SKEW = np.array([[1.0, 0.03, 0.02], [0.0, 1.0, 0.01], [0.0, 0.0, 1.0]])
 # Relative; large against the rounding of the products, small against the lowest eigenvalues.
 RIDGE = 1e-11
-# Size of the dense distance table that is alive at once: fits a cache, and bounds memory on scans.
+# Size of each of the two dense distance tables that are alive at once: fits a cache, and bounds memory on scans.
 TABLE_VALUES = 1_000_000
 
 
@@ -138,9 +138,9 @@ def _bumps(
     # Neighbours in this order have similar radii, so that no search goes much further than it must.
     order = np.argsort(radii)
     samples, radii = samples[order], radii[order]
-    vertices, weights, counts = [], [], []
     step = max(1, TABLE_VALUES // size)
-    for start in range(0, len(samples), step):
+
+    def some(start: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
         radius = radii[start : start + step]
         table = csgraph.dijkstra(graph, indices=samples[start : start + step], limit=radius[-1]).ravel()
         near = np.flatnonzero(table < radius[-1])
@@ -148,10 +148,13 @@ def _bumps(
         t = table.take(near) / radius.take(bump)
         inside = t < 1
         near, bump, t = near[inside], bump[inside], t[inside]
-        vertices.append(near - bump * size)
         # The floor keeps a vertex on the rim of its only support inside the partition of unity.
-        weights.append(np.maximum(1 - t * t * (3 - 2 * t), 1e-6))
-        counts.append(np.bincount(bump, minlength=len(radius)))
+        weight = np.maximum(1 - t * t * (3 - 2 * t), 1e-6)
+        return near - bump * size, weight, np.bincount(bump, minlength=len(radius))
+
+    # SciPy's search lets other threads run.
+    with ThreadPoolExecutor(2) as pool:
+        vertices, weights, counts = zip(*pool.map(some, range(0, len(samples), step)), strict=True)
     vertex, weight = np.concatenate(vertices), np.concatenate(weights)
     weight /= np.bincount(vertex, weight).take(vertex)
     return vertex, weight, np.concatenate(counts)
