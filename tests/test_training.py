@@ -171,6 +171,15 @@ def test_weights_say_what_those_they_began_with_had_seen(plan: TrainPlan, tmp_pa
     assert about["attribution"].splitlines() == ["Eggs by nobody (CC0)", "Other eggs (MIT)"]
 
 
+def test_weights_have_the_digits_of_half_precision(plan: TrainPlan) -> None:
+    train(plan)
+    weights = weights_of(plan)
+    assert all(torch.equal(value, value.half().float()) for name, value in weights.items() if "mix" in name)
+    # Times of diffusion are no factors of a product.
+    times = weights["trunk.0.log_time"]
+    assert not torch.equal(times, times.half().float())
+
+
 def test_the_rate_falls_only_at_the_end() -> None:
     assert schedule(0, 1000) == pytest.approx(1 / 300)
     assert schedule(299, 1000) == schedule(400, 1000) == 1.0

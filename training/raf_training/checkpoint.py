@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from raf_runtime.errors import ModelError, ModelFileNotFoundError
 from raf_training.network import NetworkConfig, RigNetwork
 
-__all__ = ["load_checkpoint", "load_network", "save_checkpoint", "save_weights"]
+__all__ = ["half_digits", "load_checkpoint", "load_network", "save_checkpoint", "save_weights"]
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -54,6 +54,20 @@ def save_weights(
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     save_file(tensors, temporary, metadata={"config": json.dumps(asdict(config)), **about})
     temporary.replace(path)
+
+
+def half_digits(network: RigNetwork, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copy weights of a network, the linear layers' rounded to values that float16 has.
+
+    Exported in half precision it is then the same network, and only what it computes is rounded.
+    """
+    linear = {
+        f"{name}.{part}"
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear)
+        for part, _ in module.named_parameters()
+    }
+    return {name: value.half().float() if name in linear else value for name, value in weights.items()}
 
 
 def load_network(path: Path) -> tuple[RigNetwork, dict[str, str]]:

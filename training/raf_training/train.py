@@ -18,7 +18,13 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from raf_runtime.errors import DeviceError, ModelError
-from raf_training.checkpoint import load_checkpoint, load_network, save_checkpoint, save_weights
+from raf_training.checkpoint import (
+    half_digits,
+    load_checkpoint,
+    load_network,
+    save_checkpoint,
+    save_weights,
+)
 from raf_training.dataset import Sample, SampleFolder
 from raf_training.errors import DataError
 from raf_training.losses.anchors import anchor_loss
@@ -126,7 +132,8 @@ def train(plan: TrainPlan) -> dict[str, float]:
     (plan.out / "plan.json").write_text(json.dumps(asdict(plan), indent=1, default=str))
 
     witnesses = [heads[i].to(device).surface for i in range(0, len(heads), -(-len(heads) // WITNESSES))]
-    report = validate(network.config, average, held_out, device) if first >= plan.steps else {}
+    weights = half_digits(network, average)
+    report = validate(network.config, weights, held_out, device) if first >= plan.steps else {}
     with SummaryWriter(str(plan.out / "logs")) as log:
         bar = tqdm(heads.stream(plan.seed, first, plan.steps), total=plan.steps, initial=first, unit="step")
         for step, sample in enumerate(bar, first):
@@ -153,7 +160,8 @@ def train(plan: TrainPlan) -> dict[str, float]:
 
             done = step + 1
             if done % plan.every == 0 or done == plan.steps:
-                report = validate(network.config, average, held_out, device)
+                weights = half_digits(network, average)
+                report = validate(network.config, weights, held_out, device)
                 for name, figure in report.items():
                     log.add_scalar(f"val/{name}", figure, done)
                 bar.set_postfix({name: f"{figure:.3f}" for name, figure in report.items()})
@@ -168,7 +176,7 @@ def train(plan: TrainPlan) -> dict[str, float]:
                 )
                 save_weights(
                     plan.out / "weights.safetensors",
-                    average,
+                    weights,
                     network.config,
                     _about(plan, attribution, len(heads), done, commit),
                 )
