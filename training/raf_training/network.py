@@ -174,8 +174,8 @@ class GlobalEncoder(nn.Module):
             return pooled, surface.positions[:0]
         # Weighting by area keeps the anchors where they are when a region is sampled more densely.
         attention = functional.softmax(self.attend(x) + surface.mass.log()[:, None], dim=0)
-        # ONNX Runtime's softmax over 60,000 vertices in single precision sums to 1 within 1e-5 only, which is as much as
-        # all else is off; a product sums better, and takes that out again.
+        # ONNX Runtime's softmax over 60,000 vertices in single precision sums to 1 within 1e-5 only, which is as much
+        # as all else is off; a product sums better, and takes that out again.
         summed = attention.T @ functional.pad(surface.positions, (0, 1), value=1.0)
         return pooled, summed[:, :3] / summed[:, 3:]
 
