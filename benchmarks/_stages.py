@@ -59,7 +59,11 @@ def rig_in_stages(watch: Stopwatch, session: Session, path: Path) -> raf_sdk.Rig
             coarse = Coarse.build(points, triangles, component, LARGE // 2)
             points, triangles, component = coarse.vertices, coarse.faces, coarse.component
     with watch.stage("Laplacian"):
-        laplacian, mass = laplacian_and_mass(points, triangles)
+        if coarse is None:
+            laplacian, mass = laplacian_and_mass(surface.vertices, surface.faces)
+            mass /= frame.unit**2
+        else:
+            laplacian, mass = laplacian_and_mass(points, triangles)
     with watch.stage("spectral basis"):
         values, vectors = spectral_basis(points, laplacian, mass, component, session.eigenpairs)
     with watch.stage("gradients"):

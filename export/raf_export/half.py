@@ -13,8 +13,9 @@ Nothing may leave the range of fp16, and the network stays what it is:
 - Gradients are without bound where triangles have collapsed. Those of a vertex, and their sum, are divided by the
   largest of them, and their product multiplied by it.
 - Weightings of all vertices, which sum to one, are scaled for their product alone.
-- Linear layers take their input in two parts, its leading digits and the rest: its rounding would be the largest error
-  of all. Their weights have the digits of fp16 from training on (:func:`raf_training.checkpoint.half_digits`).
+- Linear layers, and sums over all vertices, take their input in two parts, its leading digits and the rest: its
+  rounding would be the largest error of all. Weights have the digits of fp16 from training on
+  (:func:`raf_training.checkpoint.half_digits`).
 """
 
 from __future__ import annotations
@@ -97,26 +98,31 @@ class _Rewriter:
             copy.input[0] = self.add("Mul", copy.input[0], self.constant(_WEIGHTING))
             self.undo[copy.input[0]] = self.constant(1 / _WEIGHTING)
         undo, output = self.undo.get(copy.input[0]), node.output[0]
-        if node.op_type == "Gemm":
-            self.take_layer(copy)
-            return
         wide = output if undo is None else f"{output}_scaled"
-        self.product(copy, [self.halve(name) for name in copy.input], wide)
+        maker = self.makers.get(node.input[0])
+        if node.op_type == "Gemm":
+            self.in_two(copy, 0, wide)
+        elif maker is not None and maker.op_type == "Transpose":
+            self.in_two(copy, 1, wide)
+        else:
+            self.product(copy, [self.halve(name) for name in copy.input], wide)
         if undo is not None:
             self.nodes.append(helper.make_node("Mul", [wide, undo], [output]))
 
-    def take_layer(self, layer: NodeProto) -> None:
-        """Put a linear layer down, once for the leading digits of its input and once for the rest."""
-        values, weight, *bias = layer.input
+    def in_two(self, node: NodeProto, factor: int, result: str) -> None:
+        """Put a product down, once for the leading digits of one factor and once for the rest."""
+        values = node.input[factor]
         leading = self.halve(values)
         rest = self.add("Sub", values, self.wide(leading))
-        parts = [f"{layer.output[0]}_leading", f"{layer.output[0]}_rest"]
-        for part, inputs in zip(parts, ([leading, weight, *bias], [rest, weight]), strict=True):
+        parts = [f"{result}_leading", f"{result}_rest"]
+        for part, digits, count in zip(parts, (leading, rest), (len(node.input), 2), strict=True):
             copy = NodeProto()
-            copy.CopyFrom(layer)
+            copy.CopyFrom(node)
             copy.name = part
-            self.product(copy, [self.halve(name) for name in inputs], part)
-        self.nodes.append(helper.make_node("Add", parts, [layer.output[0]]))
+            inputs = list(node.input[:count])  # a bias is added once
+            inputs[factor] = digits
+            self.product(copy, [digits if name == leading else self.halve(name) for name in inputs], part)
+        self.nodes.append(helper.make_node("Add", parts, [result]))
 
     def product(self, node: NodeProto, inputs: list[str], result: str) -> None:
         """Put a product of rounded factors down; ``result`` is what it gives, rounded, in fp32."""
