@@ -70,6 +70,7 @@ class _Rewriter:
         self.nodes: list[NodeProto] = []
         self.renamed: dict[str, str] = {}
         self.narrow: dict[str, str] = {}
+        self.widened: dict[str, str] = {}
         # Left factor of a product -> what its result is to be multiplied by.
         self.undo: dict[str, str] = {}
         for name, factor in _SCALES.items():
@@ -140,8 +141,10 @@ class _Rewriter:
         """Name of a rounded tensor in fp32."""
         if self.rounded:
             return half
-        self.cast(half, f"{half}_wide", TensorProto.FLOAT)
-        return f"{half}_wide"
+        if half not in self.widened:
+            self.widened[half] = f"{half}_wide"
+            self.cast(half, self.widened[half], TensorProto.FLOAT)
+        return self.widened[half]
 
     def finish(self) -> None:
         """Exchange the graph's nodes, and leave out the weights that nothing takes any more."""
