@@ -258,7 +258,7 @@ def test_a_build_is_a_folder_for_training(vitruvian: Path) -> None:
     assert len(sizes) == 3
     for sample in folder:
         assert sample.source == "vitruvian"
-        assert sample.mask.sum() == P - 5
+        assert sample.mask.sum() == P - 3
         # About as large as a head in canonical units: a metre would be 25 of them.
         assert 1 < sample.deltas.norm(dim=-1).max() * 10 < 50
     assert not list(vitruvian.glob("*.tmp"))
