@@ -21,6 +21,7 @@ from raf_runtime.operators import Operators, tangent_gradient, vertex_normals
 from raf_runtime.session import Session
 from raf_runtime.spectral import spectral_basis
 from raf_runtime.surface import Surface
+from raf_runtime.threads import blas_on_one_thread
 from raf_sdk.io import read_mesh
 
 __all__ = ["NETWORK", "WHOLE", "Times", "measure_warm"]
@@ -44,6 +45,7 @@ class Stopwatch:
         self.times[name].append(time.perf_counter() - start)
 
 
+@blas_on_one_thread()
 def rig_in_stages(watch: Stopwatch, session: Session, path: Path) -> raf_sdk.Rig:
     """What ``Rigger.rig`` does (see :mod:`raf_runtime.head`), one step after the other: some of them overlap there."""
     with watch.stage("read file"):

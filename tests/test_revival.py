@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from raf_export.trace import synthetic_inputs
 from raf_training.network import NetworkConfig, RigNetwork, SurfaceTensors
@@ -32,12 +32,19 @@ def witnesses() -> list[SurfaceTensors]:
     ]
 
 
+def layers_of(network: RigNetwork) -> tuple[nn.Linear, nn.Linear]:
+    """The layers before and after the rectified units of the head."""
+    first, _, second = network.head
+    assert isinstance(first, nn.Linear) and isinstance(second, nn.Linear)
+    return first, second
+
+
 def damaged() -> tuple[RigNetwork, torch.optim.Optimizer]:
     torch.manual_seed(0)
     network = RigNetwork(CONFIG)
-    torch.nn.init.normal_(network.head[2].weight)
+    nn.init.normal_(layers_of(network)[1].weight)
     with torch.no_grad():
-        network.head[0].bias[DEAD] = -1e3
+        layers_of(network)[0].bias[DEAD] = -1e3
     return network, torch.optim.AdamW(network.parameters())
 
 
@@ -72,7 +79,9 @@ def test_they_learn_again(witnesses: list[SurfaceTensors]) -> None:
     network, optimizer = damaged()
     revive(network, optimizer, witnesses, seed=0)
     (network(witnesses[0]) - 1).square().mean().backward()
-    assert network.head[2].weight.grad[:, DEAD].abs().sum(0).all()
+    gradient = layers_of(network)[1].weight.grad
+    assert gradient is not None
+    assert gradient[:, DEAD].abs().sum(0).all()
 
 
 def test_the_optimizer_forgets_them(witnesses: list[SurfaceTensors]) -> None:
@@ -80,10 +89,10 @@ def test_the_optimizer_forgets_them(witnesses: list[SurfaceTensors]) -> None:
     (network(witnesses[0]) - 1).square().mean().backward()
     optimizer.step()
     with torch.no_grad():
-        network.head[0].bias[DEAD] = -1e3
-    optimizer.state[network.head[0].weight]["exp_avg"][DEAD] = 1.0
+        layers_of(network)[0].bias[DEAD] = -1e3
+    optimizer.state[layers_of(network)[0].weight]["exp_avg"][DEAD] = 1.0
     revive(network, optimizer, witnesses, seed=0)
-    memory = optimizer.state[network.head[0].weight]["exp_avg"]
+    memory = optimizer.state[layers_of(network)[0].weight]["exp_avg"]
     assert not memory[DEAD].any() and memory.any()
 
 
@@ -91,6 +100,6 @@ def test_it_follows_from_the_seed(witnesses: list[SurfaceTensors]) -> None:
     first, second, third = (damaged() for _ in range(3))
     for (network, optimizer), seed in ((first, 1), (second, 1), (third, 2)):
         revive(network, optimizer, witnesses, seed)
-    weights = [network.head[0].weight[DEAD] for network, _ in (first, second, third)]
+    weights = [layers_of(network)[0].weight[DEAD] for network, _ in (first, second, third)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])

@@ -10,7 +10,7 @@ Axis legend: N vertices of all witnesses, I inputs and H units of one layer, D d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,7 @@ def revive(
     int
         How many there were.
     """
-    layers = [(m[0], m[2]) for m in network.modules() if isinstance(m, nn.Sequential) and len(m) == 3]
+    layers = list(_rectified_layers(network))
     seen: dict[nn.Module, list[Tensor]] = {first: [] for first, _ in layers}
     hooks = [
         first.register_forward_pre_hook(lambda layer, inputs: seen[layer].append(inputs[0]))
@@ -80,3 +80,12 @@ def revive(
                 if isinstance(memory, Tensor) and memory.ndim:
                     memory[rows] = 0
     return count
+
+
+def _rectified_layers(network: RigNetwork) -> Iterator[tuple[nn.Linear, nn.Linear]]:
+    """Linear layers before and after each layer of rectified units."""
+    for module in network.modules():
+        if isinstance(module, nn.Sequential) and len(module) == 3:
+            first, _, second = module
+            assert isinstance(first, nn.Linear) and isinstance(second, nn.Linear)
+            yield first, second
