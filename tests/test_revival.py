@@ -10,17 +10,7 @@ from raf_export.trace import synthetic_inputs
 from raf_training.network import NetworkConfig, RigNetwork, SurfaceTensors
 from raf_training.revival import revive
 
-CONFIG = NetworkConfig(
-    eigenpairs=12,
-    width=16,
-    gradients=8,
-    trunk_blocks=1,
-    encoder_width=8,
-    encoder_gradients=4,
-    encoder_blocks=1,
-    anchors=4,
-    frequencies=1,
-)
+CONFIG = NetworkConfig(eigenpairs=12, width=16, gradients=8, trunk_blocks=1)
 DEAD = [1, 5, 30]
 
 

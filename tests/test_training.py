@@ -225,6 +225,25 @@ def test_initial_weights_that_cannot_be_used_are_refused(plan: TrainPlan, tmp_pa
         train(replace(plan, init=tmp_path / "text.safetensors"))
 
 
+def test_initial_weights_of_another_configuration_are_refused(
+    plan: TrainPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(replace(plan, steps=1))
+    monkeypatch.setitem(CONFIGS, "wider", replace(TINY, width=24))
+    on = replace(plan, out=plan.out.with_name("on"), config="wider", init=plan.out / "weights.safetensors")
+    with pytest.raises(ModelError, match="not of --config wider"):
+        train(on)
+
+
+def test_dead_units_are_revived_until_the_rate_falls(
+    plan: TrainPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr("raf_training.train.revive", lambda *call: seeds.append(call[-1]))
+    train(replace(plan, steps=20, every=3, seed=100))
+    assert seeds == [103, 106]  # it falls from step 8 on
+
+
 def test_networks_that_answer_one_pose_are_refused(plan: TrainPlan) -> None:
     with pytest.raises(DataError, match="all poses at once"):
         train(replace(plan, config="paper"))
