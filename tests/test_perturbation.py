@@ -90,13 +90,12 @@ def test_a_head_may_be_turned(
     rigger: raf_sdk.Rigger, example: Head, moved: Doubles, axis: str, sign: int
 ) -> None:
     rotation = Rotation.from_euler(axis, sign * DEGREES, degrees=True).as_matrix()
-    # 0.060 at most was measured: the aim is missed on this head (on ICT, below, it is met).
-    assert difference(turned(rigger, example, rotation), moved) < 0.07
+    assert difference(turned(rigger, example, rotation), moved) < AIM
 
 
 def test_shoulders_hardly_matter(rigger: raf_sdk.Rigger, example: Head, moved: Doubles) -> None:
     head, used = without_shoulders(example)
-    # 0.066 measured: the aim is missed on this head.
+    # 0.067 measured: the aim is missed on this head.
     assert difference(rigger.rig(head).deltas.astype(np.float64), moved[:, used]) < 0.08
 
 

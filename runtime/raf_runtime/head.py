@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from raf_runtime.coarse import Coarse
 from raf_runtime.frame import HEAD_CENTRE, Frame, estimate_frame
-from raf_runtime.intrinsic import laplacian_and_mass
-from raf_runtime.operators import Operators, vertex_normals
+from raf_runtime.operators import Operators, Spectrum, TangentGradient, vertex_normals
 from raf_runtime.parts import Parts
 from raf_runtime.surface import Surface, face_area_vectors
 from raf_runtime.symmetry import Mirror
@@ -102,25 +101,31 @@ def prepare_head(vertices: ArrayLike, faces: ArrayLike, eigenpairs: int) -> Prep
         If the arrays are not a surface (see :meth:`Surface.build`).
     """
     surface = Surface.build(vertices, faces)
-    # What needs nothing of each other goes side by side: most of it is where Python lets other threads run.
     with ThreadPoolExecutor(1) as pool:
-        pending = None
-        if len(surface.vertices) <= LARGE:
-            pending = pool.submit(laplacian_and_mass, surface.vertices, surface.faces)
+        if len(surface.vertices) > LARGE:
+            frame = estimate_frame(surface.vertices, surface.faces)
+            points = frame.to_canonical(surface.vertices)
+            pieces = pool.submit(find_pieces, surface, frame)
+            triangles = outwards(points, surface.faces)
+            coarse = Coarse.build(points, triangles, surface.component, LARGE // 2)
+            operators = Operators.build(coarse.vertices, coarse.faces, coarse.component, eigenpairs)
+            return PreparedHead(surface, frame, operators, coarse, *pieces.result())
+        # The spectrum need not know the frame. Most of either is where Python lets other threads run.
+        known = pool.submit(_spectrum, surface, eigenpairs)
         frame = estimate_frame(surface.vertices, surface.faces)
         points = frame.to_canonical(surface.vertices)
-        triangles, component, coarse = outwards(points, surface.faces), surface.component, None
-        pieces = pool.submit(find_pieces, surface, frame)
-        if pending is None:
-            coarse = Coarse.build(points, triangles, component, LARGE // 2)
-            operators = Operators.build(coarse.vertices, coarse.faces, coarse.component, eigenpairs)
-        else:
-            # A similarity leaves the Laplacian as it is.
-            laplacian, area = pending.result()
-            known = laplacian, area / frame.unit**2
-            operators = Operators.build(points, triangles, component, eigenpairs, known)
-        parts, mirror = pieces.result()
-    return PreparedHead(surface, frame, operators, coarse, parts, mirror)
+        gradient = TangentGradient.build(points, outwards(points, surface.faces))
+        parts, mirror = find_pieces(surface, frame)
+        spectrum, unit = known.result()
+    operators = Operators.join(points, gradient, spectrum.measured_in(frame.unit / unit))
+    return PreparedHead(surface, frame, operators, None, parts, mirror)
+
+
+def _spectrum(surface: Surface, eigenpairs: int) -> tuple[Spectrum, float]:
+    """The spectrum in a unit of about the surface's size, and that unit: no number overflows, whatever the input's."""
+    centred = surface.vertices - surface.vertices.mean(axis=0)
+    unit = float(np.abs(centred).max())
+    return Spectrum.build(centred / unit, surface.faces, surface.component, eigenpairs), unit
 
 
 def find_pieces(surface: Surface, frame: Frame) -> tuple[Parts, Mirror | None]:

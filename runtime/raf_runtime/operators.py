@@ -16,7 +16,7 @@ from raf_runtime.intrinsic import laplacian_and_mass
 from raf_runtime.spectral import spectral_basis
 from raf_runtime.surface import cross, face_area_vectors
 
-__all__ = ["Operators", "tangent_gradient", "tangents", "vertex_normals"]
+__all__ = ["Operators", "Spectrum", "TangentGradient", "tangent_gradient", "tangents", "vertex_normals"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,6 @@ class Operators:
         faces: NDArray[np.int64],
         component: NDArray[np.int64],
         eigenpairs: int,
-        laplacian: tuple[sparse.csr_array, NDArray[np.float64]] | None = None,
     ) -> Operators:
         """Compute the operators of a welded surface (see :class:`raf_runtime.surface.Surface`).
 
@@ -65,32 +64,84 @@ class Operators:
         component : (S,) int64
         eigenpairs : int
             K.
-        laplacian : tuple, optional
-            What :func:`raf_runtime.intrinsic.laplacian_and_mass` says of these vertices, where that is known.
         """
-        normals = vertex_normals(vertices, faces)
         # Neither needs the other, and NumPy lets go of the interpreter in large operations.
         with ThreadPoolExecutor(1) as pool:
-            gradient = pool.submit(tangent_gradient, vertices, faces, normals)
-            stiffness, mass = laplacian or laplacian_and_mass(vertices, faces)
-            values, vectors = spectral_basis(vertices, stiffness, mass, component, eigenpairs)
-            basis = vectors.astype(np.float32)
-            along_x, along_y = (along.astype(np.float32) for along in gradient.result())
+            spectrum = pool.submit(Spectrum.build, vertices, faces, component, eigenpairs)
+            gradient = TangentGradient.build(vertices, faces)
+            return cls.join(vertices, gradient, spectrum.result())
+
+    @classmethod
+    def join(cls, vertices: NDArray[np.float64], gradient: TangentGradient, spectrum: Spectrum) -> Operators:
+        """Put together what was computed of the same vertices (S, 3), in the same unit."""
+        basis = spectrum.vectors.astype(np.float32)
+        along_x, along_y = (along.astype(np.float32) for along in (gradient.along_x, gradient.along_y))
+        with ThreadPoolExecutor(1) as pool:
             gradient_x = pool.submit(along_x.__matmul__, basis)
-            gradient_y, gradient_x = along_y @ basis, gradient_x.result()
-        return cls(
-            vertices.astype(np.float32),
-            normals.astype(np.float32),
-            mass.astype(np.float32),
-            values.astype(np.float32),
-            basis,
-            gradient_x,
-            gradient_y,
-        )
+            gradient_y = along_y @ basis
+            return cls(
+                vertices.astype(np.float32),
+                gradient.normals.astype(np.float32),
+                spectrum.mass.astype(np.float32),
+                spectrum.values.astype(np.float32),
+                basis,
+                gradient_x.result(),
+                gradient_y,
+            )
 
     def as_inputs(self) -> dict[str, NDArray[np.float32]]:
         """The arrays under the tensor names of :mod:`raf_runtime.contract`."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Spectrum:
+    """What does not depend on where a surface is and how it is turned.
+
+    Attributes
+    ----------
+    mass : (S,) float64
+        Vertex areas.
+    values : (K,) float64
+        Eigenvalues, ascending.
+    vectors : (S, K) float64
+        Mass-orthonormal eigenvectors.
+    """
+
+    mass: NDArray[np.float64]
+    values: NDArray[np.float64]
+    vectors: NDArray[np.float64]
+
+    @classmethod
+    def build(
+        cls,
+        vertices: NDArray[np.float64],
+        faces: NDArray[np.int64],
+        component: NDArray[np.int64],
+        eigenpairs: int,
+    ) -> Spectrum:
+        """Find K eigenpairs of the Laplacian of a welded surface, see :func:`raf_runtime.spectral.spectral_basis`."""
+        laplacian, mass = laplacian_and_mass(vertices, faces)
+        return cls(mass, *spectral_basis(vertices, laplacian, mass, component, eigenpairs))
+
+    def measured_in(self, unit: float) -> Spectrum:
+        """The same of the surface measured in another unit, which is so long in the one of now."""
+        return Spectrum(self.mass / unit**2, self.values * unit**2, self.vectors * unit)
+
+
+@dataclass(frozen=True, slots=True)
+class TangentGradient:
+    """Unit normals (S, 3) float64, and what :func:`tangent_gradient` makes of them."""
+
+    normals: NDArray[np.float64]
+    along_x: sparse.csr_array
+    along_y: sparse.csr_array
+
+    @classmethod
+    def build(cls, vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> TangentGradient:
+        """Find normals and gradient of vertices (S, 3) and triangles (T, 3)."""
+        normals = vertex_normals(vertices, faces)
+        return cls(normals, *tangent_gradient(vertices, faces, normals))
 
 
 def vertex_normals(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
