@@ -1,13 +1,14 @@
 """What each part of the paper's training is worth here: runs that leave one out, under equal budgets.
 
-    python benchmarks/ablation.py --train DIR --val DIR --unrigged TARGETS --out DIR [--first 250] [--second 250]
-        [--seconds 60] [--rows full ...]
+    python benchmarks/ablation.py --train DIR --val DIR --unrigged TARGETS --out DIR [--init WEIGHTS] [--rate 6e-4]
+        [--first 250] [--second 250] [--seconds 60] [--rows full ...]
 
-Every row is trained from scratch by ``raf-train``'s own stages and measured on the held-out samples like ``raf-train
-evaluate``. Rows that leave out a loss or heads have the steps of the full run; what a step costs differs, and the
-table says so. Two rows have equal processor time instead, about the full run's, and the 3D loss alone: the same
-network, whose steps then cost least, and ``paper``. A row that has a result is not run again, so that several
-processes can share the work by ``--rows``.
+Every row is trained by ``raf-train``'s own stages, from scratch or from weights that have learned to move by 3D
+supervision alone, and measured on the held-out samples like ``raf-train evaluate``: of the families that those
+weights have not seen, that says whether 2D losses help where the product is judged. Rows that leave out a loss or
+heads have the steps of the full run; what a step costs differs, and the table says so. Two rows have equal processor
+time instead, about the full run's, and the 3D loss alone: the same network, whose steps then cost least, and
+``paper``. A row that has a result is not run again, so that several processes can share the work by ``--rows``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from matplotlib.figure import Figure
 from raf_runtime.contract import INPUTS
 from raf_training.checkpoint import load_network
 from raf_training.dataset import SampleFolder
-from raf_training.evaluate import Figures
+from raf_training.evaluate import Figures, evaluate
 from raf_training.losses.weights import LossWeights
 from raf_training.network import CONFIGS, RigNetwork
 from raf_training.posing import PosedNetwork, pose_vectors
@@ -51,7 +52,8 @@ ONLY_3D = LossWeights(mse_3d=100.0)
 # The network that is shipped, and cheap images: budgets are minutes of one core, and after 4,000 steps of it a network
 # of the paper's kind with 0.06 M parameters had not begun to move.
 NETWORK = CONFIGS["default"]
-CHEAP: dict[str, Any] = {"resolution": 64, "rate": 6e-4, "warm_up": 50, "cycles": 1}
+CHEAP: dict[str, Any] = {"resolution": 64, "warm_up": 50, "cycles": 1}
+NO_ENCODER = "without global encoder"
 TIMED = {
     "without 2D losses, equal time": NETWORK,
     "network `paper`, 3D only, equal time": CONFIGS["paper"],
@@ -75,7 +77,7 @@ def rows(first: StageConfig, second: StageConfig) -> list[Row]:
     return [
         Row("full", first, second),
         Row(
-            "without global encoder",
+            NO_ENCODER,
             replace(first, network=replace(first.network, **blind)),
             replace(second, network=replace(second.network, **blind)),
         ),
@@ -97,6 +99,7 @@ class Ablation:
     val: Path
     unrigged: Path
     out: Path
+    init: Path | None
 
     def result(self, name: str) -> Path:
         """Where the result of a row is."""
@@ -107,24 +110,26 @@ class Ablation:
         result = self.result(row.name)
         if result.is_file():
             return json.loads(result.read_text())
-        init, seconds = None, 0.0
+        init, seconds = self.init, 0.0
         if row.first:
             unrigged = self.unrigged if row.unrigged else None
-            init = result.parent / "first" / "weights.safetensors"
-            self._stage(1, row.first, init.parent, unrigged, None)
+            first = result.parent / "first"
+            self._stage(1, row.first, first, unrigged, init)
+            init = first / "weights.safetensors"
             seconds += (row.first.most_steps or 0) * self.cost(row.first, unrigged)
         figures = self._stage(2, row.second, result.parent / "second", None, init)
         seconds += (row.second.most_steps or 0) * self.cost(row.second, None)
         network, _ = load_network(result.parent / "second" / "weights.safetensors")
-        content: dict[str, Any] = {
-            "name": row.name,
-            "steps": [row.first.most_steps if row.first else 0, row.second.most_steps],
-            "seconds": seconds,
-            "parameters": sum(value.numel() for value in network.parameters()),
-            "families": {name: asdict(value) for name, value in figures.items()},
-        }
+        steps = [row.first.most_steps or 0 if row.first else 0, row.second.most_steps or 0]
+        content = self._content(row.name, steps, seconds, network, figures)
         write_json(result, content)
         return content
+
+    def start(self, init: Path) -> dict[str, Any]:
+        """Measure the weights that all rows start from."""
+        network, _ = load_network(init)
+        figures = evaluate(network, SampleFolder(self.val), torch.device("cpu"))
+        return self._content("where they start", [0, 0], 0.0, network, figures)
 
     def cost(self, config: StageConfig, unrigged: Path | None, steps: int = 12) -> float:
         """Processor seconds of a step, reading included."""
@@ -142,6 +147,18 @@ class Ablation:
             torch.stack(list(terms.values())).sum().backward()
             optimizer.step()
         return (time.process_time() - start) / steps
+
+    @staticmethod
+    def _content(
+        name: str, steps: list[int], seconds: float, network: RigNetwork, figures: dict[str, Figures]
+    ) -> dict[str, Any]:
+        return {
+            "name": name,
+            "steps": steps,
+            "seconds": seconds,
+            "parameters": sum(value.numel() for value in network.parameters()),
+            "families": {family: asdict(value) for family, value in figures.items()},
+        }
 
     def _stage(
         self, stage: Stage, config: StageConfig, out: Path, unrigged: Path | None, init: Path | None
@@ -200,19 +217,25 @@ def main() -> None:
     parser.add_argument("--val", type=Path, required=True, help="folder of held-out samples")
     parser.add_argument("--unrigged", type=Path, required=True, help="folder of 2D targets")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--init", type=Path, help="weights that all rows start from (default: none)")
+    parser.add_argument("--rate", type=float, default=6e-4, help="peak learning rate")
     parser.add_argument("--first", type=int, default=250, help="steps of stage 1")
     parser.add_argument("--second", type=int, default=250, help="steps of stage 2")
     parser.add_argument("--seconds", type=float, default=60, help="processor time of the rows of equal time")
     parser.add_argument("--rows", nargs="+", default=None, metavar="ROW", help="train only these (all)")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    ablation = Ablation(options.train, options.val, options.unrigged, options.out)
-    stages, shared = STAGES["small"], {"network": NETWORK, **CHEAP}
+    ablation = Ablation(options.train, options.val, options.unrigged, options.out, options.init)
+    stages, shared = STAGES["small"], {"network": NETWORK, "rate": options.rate, **CHEAP}
     first = replace(stages[1], most_steps=options.first, **shared)
     second = replace(stages[2], most_steps=options.second, **shared)
     wanted = {row.name: row for row in rows(first, second)}
     results: list[dict[str, Any]] = []
-    for name in [*wanted, *TIMED]:
+    if ablation.init:
+        # Other networks cannot start from these weights.
+        del wanted[NO_ENCODER]
+        results.append(ablation.start(ablation.init))
+    for name in [*wanted, *([] if ablation.init else TIMED)]:
         if (options.rows is None or name in options.rows) and not ablation.result(name).is_file():
             row = wanted.get(name) or timed(ablation, name, second, options.seconds)
             ablation.run(row)
