@@ -1,11 +1,12 @@
 """What each part of the paper's training is worth here: runs that leave one out, under equal budgets.
 
-    python benchmarks/ablation.py --train DIR --val DIR --unrigged TARGETS --out DIR [--init WEIGHTS] [--rate 6e-4]
-        [--first 250] [--second 250] [--seconds 60] [--rows full ...]
+    python benchmarks/ablation.py --train DIR --val DIR --unrigged TARGETS --out DIR [--init WEIGHTS] [--blind WEIGHTS]
+        [--rate 6e-4] [--first 250] [--second 250] [--seconds 60] [--rows full ...]
 
 Every row is trained by ``raf-train``'s own stages, from scratch or from weights that have learned to move by 3D
 supervision alone, and measured on the held-out samples like ``raf-train evaluate``: of the families that those
-weights have not seen, that says whether 2D losses help where the product is judged. Rows that leave out a loss or
+weights have not seen, that says whether 2D losses help where the product is judged. The row without the global
+encoder then starts from weights of the network ``blind``. Rows that leave out a loss or
 heads have the steps of the full run; what a step costs differs, and the table says so. Two rows have equal processor
 time instead, about the full run's, and the 3D loss alone: the same network, whose steps then cost least, and
 ``paper``. A row that has a result is not run again, so that several processes can share the work by ``--rows``.
@@ -72,7 +73,7 @@ class Row:
 
 def rows(first: StageConfig, second: StageConfig) -> list[Row]:
     """The full training, and what is left when one part is taken out."""
-    blind: dict[str, Any] = {"encoder_blocks": 0, "anchors": 0, "marks": ()}
+    blind = {name: getattr(CONFIGS["blind"], name) for name in ("encoder_blocks", "anchors", "marks")}
     total = (first.most_steps or 0) + (second.most_steps or 0)
     return [
         Row("full", first, second),
@@ -100,6 +101,7 @@ class Ablation:
     unrigged: Path
     out: Path
     init: Path | None
+    blind: Path | None
 
     def result(self, name: str) -> Path:
         """Where the result of a row is."""
@@ -110,7 +112,7 @@ class Ablation:
         result = self.result(row.name)
         if result.is_file():
             return json.loads(result.read_text())
-        init, seconds = self.init, 0.0
+        init, seconds = self.blind if row.name == NO_ENCODER else self.init, 0.0
         if row.first:
             unrigged = self.unrigged if row.unrigged else None
             first = result.parent / "first"
@@ -125,11 +127,11 @@ class Ablation:
         write_json(result, content)
         return content
 
-    def start(self, init: Path) -> dict[str, Any]:
-        """Measure the weights that all rows start from."""
+    def start(self, name: str, init: Path) -> dict[str, Any]:
+        """Measure weights that rows start from."""
         network, _ = load_network(init)
         figures = evaluate(network, SampleFolder(self.val), torch.device("cpu"))
-        return self._content("where they start", [0, 0], 0.0, network, figures)
+        return self._content(name, [0, 0], 0.0, network, figures)
 
     def cost(self, config: StageConfig, unrigged: Path | None, steps: int = 12) -> float:
         """Processor seconds of a step, reading included."""
@@ -218,6 +220,9 @@ def main() -> None:
     parser.add_argument("--unrigged", type=Path, required=True, help="folder of 2D targets")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", type=Path, help="weights that all rows start from (default: none)")
+    parser.add_argument(
+        "--blind", type=Path, help=f"the same for the row {NO_ENCODER}, of the network `blind`"
+    )
     parser.add_argument("--rate", type=float, default=6e-4, help="peak learning rate")
     parser.add_argument("--first", type=int, default=250, help="steps of stage 1")
     parser.add_argument("--second", type=int, default=250, help="steps of stage 2")
@@ -225,16 +230,20 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=None, metavar="ROW", help="train only these (all)")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    ablation = Ablation(options.train, options.val, options.unrigged, options.out, options.init)
+    ablation = Ablation(
+        options.train, options.val, options.unrigged, options.out, options.init, options.blind
+    )
     stages, shared = STAGES["small"], {"network": NETWORK, "rate": options.rate, **CHEAP}
     first = replace(stages[1], most_steps=options.first, **shared)
     second = replace(stages[2], most_steps=options.second, **shared)
     wanted = {row.name: row for row in rows(first, second)}
     results: list[dict[str, Any]] = []
     if ablation.init:
-        # Other networks cannot start from these weights.
-        del wanted[NO_ENCODER]
-        results.append(ablation.start(ablation.init))
+        results.append(ablation.start("where they start", ablation.init))
+        if ablation.blind:
+            results.append(ablation.start(f"where it starts {NO_ENCODER}", ablation.blind))
+        else:
+            del wanted[NO_ENCODER]
     for name in [*wanted, *([] if ablation.init else TIMED)]:
         if (options.rows is None or name in options.rows) and not ablation.result(name).is_file():
             row = wanted.get(name) or timed(ablation, name, second, options.seconds)

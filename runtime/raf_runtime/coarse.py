@@ -5,6 +5,7 @@ Axis legend: S surface vertices, C clusters, T triangles, P poses.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,8 +86,13 @@ class Coarse:
         share = _spread(self.averaging, known)[:, None]
         source = np.maximum(self.cluster, 0)
         result = np.empty((len(values), len(source), 3), dtype=np.float32)
-        for pose, value in enumerate(values):
-            result[pose] = _spread(self.averaging, value[source] * known[:, None]) / share
+
+        def carry(pose: int) -> None:
+            np.divide(_spread(self.averaging, values[pose][source] * known[:, None]), share, out=result[pose])
+
+        # SciPy's products let other threads run.
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(carry, range(len(values))))
         return result
 
 

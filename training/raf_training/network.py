@@ -67,6 +67,8 @@ LANDMARKS = (
 
 CONFIGS = {
     "default": NetworkConfig(anchors=48, marks=LANDMARKS),
+    # What the global encoder is worth shows beside this one.
+    "blind": NetworkConfig(encoder_blocks=0, anchors=0),
     "paper": NetworkConfig(
         width=256,
         gradients=256,
