@@ -41,8 +41,12 @@ def test_rows_leave_out_what_they_say() -> None:
 
 def test_the_table_sets_the_papers_figures_beside_ours() -> None:
     figures = {"mae": 1.0, "q95": 2.0, "ratio": 0.5, "cosine": 0.9, "seconds": 0.25}
-    result = {"steps": [100, 200], "seconds": 12.3, "parameters": 5_400_000, "families": {"all": figures}}
+    about = {"steps": [100, 200], "seconds": 12.3, "parameters": 5_400_000, "scaled": 0.4}
+    result = {**about, "families": {"all": figures}}
     table = markdown([{"name": "full", **result}, {"name": "network `default`", **result, "steps": [0, 7]}])
     _, _, full, other = table.splitlines()
-    assert full == "| full | 100 + 200 | 12 | 5.40 M | 0.25 | 1.000 | 2.000 | 0.500 | 0.900 | 1.92 | 5.63 |"
+    assert (
+        full
+        == "| full | 100 + 200 | 12 | 5.40 M | 0.25 | 1.000 | 2.000 | 0.500 | 0.400 | 0.900 | 1.92 | 5.63 |"
+    )
     assert other.startswith("| network `default` | 7 |") and other.endswith("| 0.900 |  |  |")
