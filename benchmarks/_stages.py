@@ -15,9 +15,9 @@ from tqdm import tqdm
 import raf_sdk
 from raf_runtime.coarse import Coarse
 from raf_runtime.frame import estimate_frame
-from raf_runtime.head import LARGE, PreparedHead, find_pieces, outwards
+from raf_runtime.head import LARGE, PreparedHead, find_pieces, in_own_unit, outwards
 from raf_runtime.intrinsic import laplacian_and_mass
-from raf_runtime.operators import Operators, tangent_gradient, vertex_normals
+from raf_runtime.operators import Operators, Spectrum, TangentGradient
 from raf_runtime.session import Session
 from raf_runtime.spectral import spectral_basis
 from raf_runtime.surface import Surface
@@ -61,21 +61,13 @@ def rig_in_stages(watch: Stopwatch, session: Session, path: Path) -> raf_sdk.Rig
             coarse = Coarse.build(points, triangles, component, LARGE // 2)
             points, triangles, component = coarse.vertices, coarse.faces, coarse.component
     with watch.stage("Laplacian"):
-        if coarse is None:
-            laplacian, mass = laplacian_and_mass(surface.vertices, surface.faces)
-            mass /= frame.unit**2
-        else:
-            laplacian, mass = laplacian_and_mass(points, triangles)
+        own, unit = (points, frame.unit) if coarse else in_own_unit(surface.vertices)
+        laplacian, mass = laplacian_and_mass(own, triangles)
     with watch.stage("spectral basis"):
-        values, vectors = spectral_basis(points, laplacian, mass, component, session.eigenpairs)
+        pairs = spectral_basis(own, laplacian, mass, component, session.eigenpairs)
+        spectrum = Spectrum(mass, *pairs).measured_in(frame.unit / unit)
     with watch.stage("gradients"):
-        normals = vertex_normals(points, triangles)
-        basis = vectors.astype(np.float32)
-        gradients = [
-            along.astype(np.float32) @ basis for along in tangent_gradient(points, triangles, normals)
-        ]
-        arrays = (points, normals, mass, values, basis, *gradients)
-        operators = Operators(*(array.astype(np.float32) for array in arrays))
+        operators = Operators.join(points, TangentGradient.build(points, triangles), spectrum)
     with watch.stage("parts, symmetry"):
         head = PreparedHead(surface, frame, operators, coarse, *find_pieces(surface, frame))
     with watch.stage(NETWORK):

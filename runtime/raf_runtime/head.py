@@ -20,7 +20,7 @@ from raf_runtime.surface import Surface, face_area_vectors
 from raf_runtime.symmetry import Mirror
 from raf_runtime.threads import blas_on_one_thread
 
-__all__ = ["PreparedHead", "find_pieces", "outwards", "prepare_head"]
+__all__ = ["PreparedHead", "find_pieces", "in_own_unit", "outwards", "prepare_head"]
 
 # Above this many vertices a coarser surface stands in: more detail than the basis resolves only costs time.
 LARGE = 80_000
@@ -122,10 +122,15 @@ def prepare_head(vertices: ArrayLike, faces: ArrayLike, eigenpairs: int) -> Prep
 
 
 def _spectrum(surface: Surface, eigenpairs: int) -> tuple[Spectrum, float]:
-    """The spectrum in a unit of about the surface's size, and that unit: no number overflows, whatever the input's."""
-    centred = surface.vertices - surface.vertices.mean(axis=0)
+    points, unit = in_own_unit(surface.vertices)
+    return Spectrum.build(points, surface.faces, surface.component, eigenpairs), unit
+
+
+def in_own_unit(vertices: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """Vertices (S, 3) about their mean in a unit of about their extent, and that unit: no number overflows."""
+    centred = vertices - vertices.mean(axis=0)
     unit = float(np.abs(centred).max())
-    return Spectrum.build(centred / unit, surface.faces, surface.component, eigenpairs), unit
+    return centred / unit, unit
 
 
 def find_pieces(surface: Surface, frame: Frame) -> tuple[Parts, Mirror | None]:
