@@ -13,8 +13,10 @@ Nothing may leave the range of fp16, and the network stays what it is:
 - Gradients are without bound where triangles have collapsed. Those of a vertex, and their sum, are divided by the
   largest of them, and their product multiplied by it.
 - Weightings of all vertices, which sum to one, are scaled for their product alone.
-- Linear layers, and sums over all vertices, take their input in two parts, its leading digits and the rest: its
-  rounding would be the largest error of all. Weights have the digits of fp16 from training on
+- The few products of coordinates, which place anchors and describe vertices by them, stay in fp32: their rounding
+  shifts what all vertices are told.
+- Every product takes what it has for each vertex (features, basis, gradients) in two parts, its leading digits and the
+  rest: its rounding would be the largest error of all. Weights have the digits of fp16 from training on
   (:func:`raf_training.checkpoint.half_digits`).
 """
 
@@ -32,6 +34,8 @@ __all__ = ["halved"]
 
 _PRODUCTS: Final = ("MatMul", "Gemm")
 _SCALES: Final = {"mass": 64.0, "eigenvectors": 0.125}
+# Only anchors, and the weights that take them, come from these.
+_ANCHORS: Final = ("Pad", "Split", "Reshape")
 _GRADIENTS: Final = ("gradient_x", "gradient_y")
 _EIGHTH: Final = 0.125
 _WEIGHTING: Final = 256.0
@@ -90,7 +94,7 @@ class _Rewriter:
         copy = NodeProto()
         copy.CopyFrom(node)
         copy.input[:] = [self.renamed.get(name, name) for name in node.input]
-        if node.op_type not in _PRODUCTS:
+        if node.op_type not in _PRODUCTS or any(self.is_of_places(name) for name in node.input[:2]):
             self.nodes.append(copy)
             if node.op_type == "Add" and set(node.input) == set(_GRADIENTS):
                 self.undo[node.output[0]] = self.undo[copy.input[0]]
@@ -101,12 +105,8 @@ class _Rewriter:
         undo, output = self.undo.get(copy.input[0]), node.output[0]
         wide = output if undo is None else f"{output}_scaled"
         maker = self.makers.get(node.input[0])
-        if node.op_type == "Gemm":
-            self.in_two(copy, 0, wide)
-        elif maker is not None and maker.op_type == "Transpose":
-            self.in_two(copy, 1, wide)
-        else:
-            self.product(copy, [self.halve(name) for name in copy.input], wide)
+        over_vertices = maker is not None and maker.op_type == "Transpose"
+        self.in_two(copy, 1 if over_vertices else 0, wide)
         if undo is not None:
             self.nodes.append(helper.make_node("Mul", [wide, undo], [output]))
 
@@ -153,6 +153,17 @@ class _Rewriter:
             del field[:]
         self.graph.node.extend(self.nodes)
         self.graph.initializer.extend(tensor for tensor in self.weights.values() if tensor.name in taken)
+
+    def is_of_places(self, name: str) -> bool:
+        """Whether a tensor holds coordinates: features with positions among them, or what makes or takes anchors."""
+        maker = self.makers.get(name)
+        if maker is None:
+            return False
+        if maker.op_type != "Concat":
+            # Channels are split as well; that of weights is the anchors'.
+            return maker.op_type in _ANCHORS and (maker.op_type != "Split" or maker.input[0] in self.weights)
+        makers = [self.makers.get(part) for part in maker.input]
+        return "positions" in maker.input or any(made and made.op_type == "Concat" for made in makers)
 
     def is_weighting(self, name: str) -> bool:
         """Whether a tensor is a softmax or a quotient, maybe transposed."""
