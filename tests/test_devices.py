@@ -238,8 +238,8 @@ def test_the_trial_is_a_closed_surface_that_the_shipped_model_moves(
     a, b, c = 1.6, 2.4, 2.0  # area of an ellipsoid: Thomsen's formula
     area = 4 * np.pi * np.mean([(a * b) ** 1.6075, (a * c) ** 1.6075, (b * c) ** 1.6075]) ** (1 / 1.6075)
     assert inputs["mass"].sum() == pytest.approx(area, rel=0.02)
-    # An answer of zeros is seen: all shapes but one or two (an egg has no tongue) move it further than the tolerance.
-    assert (48 * np.linalg.norm(cpu.run(inputs), axis=2).max(axis=1) > 2 * TOLERANCE).sum() >= 50
+    # An answer of zeros is seen: all shapes but a few (an egg has no tongue) move it further than the tolerance.
+    assert (48 * np.linalg.norm(cpu.run(inputs), axis=2).max(axis=1) > 2 * TOLERANCE).sum() >= 48
 
 
 @pytest.mark.gpu
