@@ -27,7 +27,7 @@ FEWEST: Final = 8
 # A part that sticks out with the tongue is one (0.4 and more on average, teeth 0.01): it stays soft.
 TONGUE: Final = 0.1
 # Under jawOpen upper teeth move less than this, almost everywhere. What is still in part holds both rows, or gums.
-STILL, ALMOST_ALL = 0.05, 0.9
+STILL, ALMOST_ALL = 0.05, 0.8
 # Lower teeth are moved almost rigidly: distance from that over motion, at most 0.04 on ICT-FaceKit and MakeHuman.
 BENT: Final = 0.1
 # A jaw that the network moves less than this does not move: 0.4 mm on an adult.
