@@ -6,10 +6,10 @@
 Every row is trained by ``raf-train``'s own stages, from scratch or from weights that have learned to move by 3D
 supervision alone, and measured on the held-out samples like ``raf-train evaluate``: of the families that those
 weights have not seen, that says whether 2D losses help where the product is judged. The row without the global
-encoder then starts from weights of the network ``blind``. Rows that leave out a loss or
-heads have the steps of the full run; what a step costs differs, and the table says so. Two rows have equal processor
-time instead, about the full run's, and the 3D loss alone: the same network, whose steps then cost least, and
-``paper``. A row that has a result is not run again, so that several processes can share the work by ``--rows``.
+encoder then starts from weights of the network ``blind``. Rows that leave out a loss or heads have the steps of the
+full run; what a step costs differs, and the table says so. From scratch two rows more have equal processor time
+instead, about the full run's, and the 3D loss alone: the same network, whose steps then cost least, and ``paper``. A
+row that has a result is not run again, so that several processes can share the work by ``--rows``.
 """
 
 from __future__ import annotations

@@ -259,8 +259,7 @@ def test_settling_brings_rigid_parts_nearer_to_the_truth(name: str, eyes: int, t
     assert len(turned) == eyes
     # MakeHuman's eyes turn about a point well behind the ball's centre: there, the centre is not the nearest.
     if name == "ict":
-        # The network turns them within 0.02 mm itself; made rigid they are no further off.
-        # Or further by no more than some micrometres: of parts that hardly move the network is off by 0.02 mm itself.
+        # The network turns them within 0.02 mm itself; made rigid they are hardly further off.
         assert error(after, truth, turned) < 1.1 * error(raw, truth, turned) + 1e-4
     rigid = [part for part in prepared.parts.mouth if not np.array_equal(after[:, part], raw[:, part])]
     rigid = np.concatenate(rigid)

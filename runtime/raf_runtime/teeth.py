@@ -26,7 +26,8 @@ SAMPLES, NEIGHBOURS, GAP = 24, 4, 0.02
 FEWEST: Final = 8
 # A part that sticks out with the tongue is one (0.4 and more on average, teeth 0.01): it stays soft.
 TONGUE: Final = 0.1
-# Under jawOpen upper teeth move less than this, almost everywhere. What is still in part holds both rows, or gums.
+# Under jawOpen upper teeth move less than this, almost everywhere (0.86 of one, at worst). What is still in part holds
+# both rows, or gums (0.43).
 STILL, ALMOST_ALL = 0.05, 0.8
 # Lower teeth are moved almost rigidly: distance from that over motion, at most 0.04 on ICT-FaceKit and MakeHuman.
 BENT: Final = 0.1
