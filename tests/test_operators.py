@@ -38,12 +38,13 @@ def test_eigenvectors_are_mass_orthonormal_and_nearly_exact(blob: Surface) -> No
     laplacian, mass = laplacian_and_mass(blob.vertices, blob.faces)
     pairs = 128
     values, vectors = spectral_basis(blob.vertices, laplacian, mass, blob.component, pairs)
-    assert np.abs(vectors.T @ (mass[:, None] * vectors) - np.eye(pairs)).max() < 1e-6
+    # The dense eigenproblem is solved in single precision.
+    assert np.abs(vectors.T @ (mass[:, None] * vectors) - np.eye(pairs)).max() < 3e-6
     assert (np.diff(values) >= 0).all()
     exact_values, exact = eigsh(laplacian.tocsc(), pairs, sparse.diags_array(mass).tocsc(), sigma=-1e-3)
     captured = np.square(vectors.T @ (mass[:, None] * exact)).sum(axis=0)
     assert captured.mean() >= 0.97
-    assert values[0] == pytest.approx(0, abs=1e-6)
+    assert values[0] == pytest.approx(0, abs=1e-6 * values[-1])
     assert (values[1:] / exact_values[1:]).max() < 1.1
 
 

@@ -93,19 +93,22 @@ def _lowest_pairs(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The ``count`` lowest pairs of two symmetric matrices, of which the lower triangle is read.
 
-    :func:`scipy.linalg.eigh` bisects for some of the pairs, or transforms back all of them. Neither is needed.
+    :func:`scipy.linalg.eigh` bisects for some of the pairs, or transforms back all of them. Neither is needed. Between
+    the products with the Cholesky factor, which near-coincident functions may make large, single precision is enough.
     """
-    names = ("sygst", "sytrd", "sytrd_lwork", "ormqr")
-    sygst, sytrd, sytrd_lwork, ormqr = linalg.get_lapack_funcs(names, (gram,))
+    names = ("sytrd", "sytrd_lwork", "ormqr")
+    (sygst,) = linalg.get_lapack_funcs(("sygst",), (gram,))
+    sytrd, sytrd_lwork, ormqr = linalg.get_lapack_funcs(names, dtype=np.float32)
     factor = linalg.cholesky(gram, lower=True)
     reduced, _ = sygst(stiffness, factor, lower=1)
     work, _ = sytrd_lwork(len(gram), lower=1)
-    reflectors, diagonal, beside, scale, _ = sytrd(reduced, lower=1, lwork=int(work))
+    reflectors, diagonal, beside, scale, _ = sytrd(reduced.astype(np.float32), lower=1, lwork=int(work))
     values, vectors = linalg.eigh_tridiagonal(diagonal, beside)
     vectors = np.asfortranarray(vectors[:, :count])
     # The reflectors leave the first row alone.
     vectors[1:], *_ = ormqr("L", "N", reflectors[1:, :-1], scale, vectors[1:], int(work))
-    return values[:count], linalg.solve_triangular(factor, vectors, lower=True, trans=1)
+    vectors = linalg.solve_triangular(factor, vectors, lower=True, trans=1)
+    return values[:count].astype(np.float64), vectors
 
 
 def _local_functions(
