@@ -46,6 +46,7 @@ def _build(options: argparse.Namespace) -> None:
         SampleOptions(
             vertices=tuple(options.vertices),
             large_share=options.large_share,
+            proportion=options.proportion,
             warp_share=options.warp_share,
             dress_share=options.dress_share,
         ),
@@ -174,6 +175,14 @@ def _fill_build(command: argparse.ArgumentParser) -> None:
         default=defaults.vertices,
         metavar=("LEAST", "MOST"),
         help=f"of a head, drawn log-uniformly {defaults.vertices}",
+    )
+    command.add_argument(
+        "--proportion",
+        type=_share,
+        default=defaults.proportion,
+        metavar="SPREAD",
+        help="standard deviation of the logarithm of the scaling along each axis "
+        f"({defaults.proportion}; 0 keeps the proportions that the rig gives an identity)",
     )
     low, high = defaults.large_vertices
     for name, what in (
