@@ -14,7 +14,8 @@ Nothing may leave the range of fp16, and the network stays what it is:
   largest of them, and their product multiplied by it.
 - Weightings of all vertices, which sum to one, are scaled for their product alone.
 - The few products of coordinates, which place anchors and describe vertices by them, stay in fp32: their rounding
-  shifts what all vertices are told.
+  shifts what all vertices are told. So do those that spread a spectrum over the vertices: of all roundings, that of
+  diffused features did most harm, at a few vertices of a tongue.
 - Every product takes what it has for each vertex (features, basis, gradients) in two parts, its leading digits and the
   rest: its rounding would be the largest error of all. Weights have the digits of fp16 from training on
   (:func:`raf_training.checkpoint.half_digits`).
@@ -37,6 +38,8 @@ _SCALES: Final = {"mass": 64.0, "eigenvectors": 0.125}
 # Only anchors, and the weights that take them, come from these.
 _ANCHORS: Final = ("Pad", "Split", "Reshape")
 _GRADIENTS: Final = ("gradient_x", "gradient_y")
+# Its products spread a spectrum over the vertices.
+_SPREAD: Final = "eigenvectors"
 _EIGHTH: Final = 0.125
 _WEIGHTING: Final = 256.0
 
@@ -94,7 +97,8 @@ class _Rewriter:
         copy = NodeProto()
         copy.CopyFrom(node)
         copy.input[:] = [self.renamed.get(name, name) for name in node.input]
-        if node.op_type not in _PRODUCTS or any(self.is_of_places(name) for name in node.input[:2]):
+        exact = node.input[0] == _SPREAD or any(self.is_of_places(name) for name in node.input[:2])
+        if node.op_type not in _PRODUCTS or exact:
             self.nodes.append(copy)
             if node.op_type == "Add" and set(node.input) == set(_GRADIENTS):
                 self.undo[node.output[0]] = self.undo[copy.input[0]]
