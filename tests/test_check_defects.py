@@ -229,7 +229,7 @@ def good_rig(name: str) -> Rig:
     """The example as the model rigs it, its blinks made to close; or a true rig."""
     if name == "example":
         rig = Rigger().rig(Path(raf_sdk.__file__).with_name("data") / "example_head.obj")
-        closing = [1.25 if shape.startswith("eyeBlink") else 1.0 for shape in rig.names]
+        closing = [1.4 if shape.startswith("eyeBlink") else 1.0 for shape in rig.names]
         return Rig(rig.mesh, rig.names, rig.deltas * np.array(closing, np.float32)[:, None, None])
     from raf_training.data.sources import load_sources
 
