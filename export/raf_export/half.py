@@ -15,7 +15,8 @@ Nothing may leave the range of fp16, and the network stays what it is:
 - Weightings of all vertices, which sum to one, are scaled for their product alone.
 - The few products of coordinates, which place anchors and describe vertices by them, stay in fp32: their rounding
   shifts what all vertices are told. So do those that spread a spectrum over the vertices: of all roundings, that of
-  diffused features did most harm, at a few vertices of a tongue.
+  diffused features did most harm, at a few vertices of a tongue. They are put down as convolutions and as sums of
+  products: TensorRT-RTX has no matrix products in fp32 for a T4.
 - Every product takes what it has for each vertex (features, basis, gradients) in two parts, its leading digits and the
   rest: its rounding would be the largest error of all. Weights have the digits of fp16 from training on
   (:func:`raf_training.checkpoint.half_digits`).
@@ -23,7 +24,7 @@ Nothing may leave the range of fp16, and the network stays what it is:
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -52,7 +53,7 @@ def halved(model: onnx.ModelProto, *, rounded: bool = False) -> onnx.ModelProto:
     model : ModelProto
         Computes in fp32; is not changed.
     rounded : bool
-        Keep the products in fp32 and round what they take and give to fp16. ONNX Runtime on a CPU computes half
+        Keep all products in fp32 and round what they take and give to fp16. ONNX Runtime on a CPU computes half
         precision in fp32 and leaves such roundings out; a GPU does not. This graph gives the GPU's numbers on a CPU.
     """
     result = onnx.ModelProto()
@@ -97,8 +98,10 @@ class _Rewriter:
         copy = NodeProto()
         copy.CopyFrom(node)
         copy.input[:] = [self.renamed.get(name, name) for name in node.input]
-        exact = node.input[0] == _SPREAD or any(self.is_of_places(name) for name in node.input[:2])
-        if node.op_type not in _PRODUCTS or exact:
+        if node.op_type in _PRODUCTS and self.is_exact(node):
+            self.exactly(copy)
+            return
+        if node.op_type not in _PRODUCTS:
             self.nodes.append(copy)
             if node.op_type == "Add" and set(node.input) == set(_GRADIENTS):
                 self.undo[node.output[0]] = self.undo[copy.input[0]]
@@ -113,6 +116,22 @@ class _Rewriter:
         self.in_two(copy, 1 if over_vertices else 0, wide)
         if undo is not None:
             self.nodes.append(helper.make_node("Mul", [wide, undo], [output]))
+
+    def exactly(self, node: NodeProto) -> None:
+        """Put a product down in fp32, as a convolution over the vertices or as a sum of products of numbers."""
+        left, right = node.input[:2]
+        if node.op_type == "Gemm" or left == self.renamed[_SPREAD]:
+            kernel = right if node.op_type == "Gemm" else self.add("Transpose", right)
+            image = self.add("Unsqueeze", self.add("Transpose", left), self.axes(0, 3))  # (1, K, V, 1)
+            seen = self.add("Conv", image, self.add("Unsqueeze", kernel, self.axes(2, 3)))
+            summed = self.add("Transpose", self.add("Squeeze", seen, self.axes(0, 3)))
+        elif self.makers[right].op_type == "Pad":  # all vertices' coordinates
+            products = self.add("Mul", self.add("Unsqueeze", left, self.axes(2)), right)
+            summed = self.add("ReduceSum", products, self.axes(1), keepdims=0)
+        else:  # a matrix and a vector
+            summed = self.add("ReduceSum", self.add("Mul", left, right), self.axes(1), keepdims=0)
+        bias = node.input[2] if len(node.input) > 2 else self.constant(0.0)
+        self.nodes.append(helper.make_node("Add", [summed, bias], [node.output[0]]))
 
     def in_two(self, node: NodeProto, factor: int, result: str) -> None:
         """Put a product down, once for the leading digits of one factor and once for the rest."""
@@ -158,6 +177,10 @@ class _Rewriter:
         self.graph.node.extend(self.nodes)
         self.graph.initializer.extend(tensor for tensor in self.weights.values() if tensor.name in taken)
 
+    def is_exact(self, node: NodeProto) -> bool:
+        """Whether a product stays in fp32."""
+        return node.input[0] == _SPREAD or any(self.is_of_places(name) for name in node.input[:2])
+
     def is_of_places(self, name: str) -> bool:
         """Whether a tensor holds coordinates: features with positions among them, or what makes or takes anchors."""
         maker = self.makers.get(name)
@@ -197,10 +220,16 @@ class _Rewriter:
         self.weights[name] = numpy_helper.from_array(array, name)
         return name
 
-    def add(self, operation: str, *inputs: str) -> str:
+    def axes(self, *values: int) -> str:
+        """Name of a constant that lists axes."""
+        name = f"axes_{'_'.join(map(str, values))}"
+        self.weights[name] = numpy_helper.from_array(np.array(values, np.int64), name)
+        return name
+
+    def add(self, operation: str, *inputs: str, **attributes: Any) -> str:
         """Put a node down; returns the name of its result."""
         result = f"{operation}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operation, inputs, [result]))
+        self.nodes.append(helper.make_node(operation, inputs, [result], **attributes))
         return result
 
     def cast(self, name: str, result: str, to: int) -> None:
