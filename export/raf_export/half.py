@@ -75,6 +75,10 @@ class _Rewriter:
         self.rounded = rounded
         self.weights = {tensor.name: tensor for tensor in graph.initializer}
         self.makers = {name: node for node in graph.node for name in node.output}
+        # Features of a network that answers one pose have a first axis of that one.
+        self.batched = {
+            value.name for value in graph.value_info if len(value.type.tensor_type.shape.dim) == 3
+        }
         self.nodes: list[NodeProto] = []
         self.renamed: dict[str, str] = {}
         self.narrow: dict[str, str] = {}
@@ -121,10 +125,14 @@ class _Rewriter:
         """Put a product down in fp32, as a convolution over the vertices or as a sum of products of numbers."""
         left, right = node.input[:2]
         if node.op_type == "Gemm" or left == self.renamed[_SPREAD]:
+            if batched := right in self.batched:
+                right = self.add("Squeeze", right, self.axes(0))
             kernel = right if node.op_type == "Gemm" else self.add("Transpose", right)
             image = self.add("Unsqueeze", self.add("Transpose", left), self.axes(0, 3))  # (1, K, V, 1)
             seen = self.add("Conv", image, self.add("Unsqueeze", kernel, self.axes(2, 3)))
             summed = self.add("Transpose", self.add("Squeeze", seen, self.axes(0, 3)))
+            if batched:
+                summed = self.add("Unsqueeze", summed, self.axes(0))
         elif self.makers[right].op_type == "Pad":  # all vertices' coordinates
             products = self.add("Mul", self.add("Unsqueeze", left, self.axes(2)), right)
             summed = self.add("ReduceSum", products, self.axes(1), keepdims=0)
