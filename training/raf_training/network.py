@@ -37,8 +37,9 @@ class NetworkConfig:
     pose_blocks : blocks conditioned on a pose vector; the network then answers one pose per pass.
     encoder_width, encoder_gradients, encoder_blocks : size of the global encoder; its width is G. Without blocks
         there is none, nor anchors.
-    anchors : A, points that the encoder places on the surface; vertices are described relative to them. The first
-        ``len(marks)`` are taught to lie where the poses ``marks`` move the face most, the others are free.
+    anchors : A, points that the encoder places on the surface; vertices are described relative to them, and where
+        they lie to each other tells who this is. The first ``len(marks)`` are taught to lie where the poses ``marks``
+        move the face most, the others are free.
     marks : names of poses, at most A.
     frequencies : octaves of the Fourier encoding of positions.
     poses : the names behind the P outputs (or entries of the pose vector).
@@ -164,22 +165,43 @@ class GlobalEncoder(nn.Module):
         super().__init__()
         self.embed = nn.Linear(inputs, channels)
         self.blocks = nn.ModuleList(DiffusionBlock(channels, gradients) for _ in range(blocks))
-        self.attend = nn.Linear(channels, anchors) if anchors else None
+        # One column more says what counts in the global vector: a neck, cut here or there, need not.
+        self.attend = nn.Linear(channels, anchors + 1) if anchors else None
 
     def forward(self, features: Tensor, surface: SurfaceTensors) -> tuple[Tensor, Tensor]:
         """Map features (V, F) to the global vector (G,) and anchors (A, 3)."""
         x = self.embed(features)
         for block in self.blocks:
             x = block(x, surface)
-        pooled = (surface.mass / surface.mass.sum()) @ x
         if self.attend is None:
-            return pooled, surface.positions[:0]
+            return (surface.mass / surface.mass.sum()) @ x, surface.positions[:0]
         # Weighting by area keeps the anchors where they are when a region is sampled more densely.
         attention = functional.softmax(self.attend(x) + surface.mass.log()[:, None], dim=0)
         # ONNX Runtime's softmax over 60,000 vertices in single precision sums to 1 within 1e-5 only, which is as much
         # as all else is off; a product sums better, and takes that out again.
-        summed = attention.T @ functional.pad(surface.positions, (0, 1), value=1.0)
-        return pooled, summed[:, :3] / summed[:, 3:]
+        summed = attention[:, :-1].T @ functional.pad(surface.positions, (0, 1), value=1.0)
+        return attention[:, -1] @ x, summed[:, :3] / summed[:, 3:]
+
+
+class Layout(nn.Module):
+    """What the anchors' layout says of the whole head: how large its motions are, for rigs move a small face as far as
+    a large one, and a shift of every trunk block's features.
+    """
+
+    def __init__(self, anchors: int, blocks: int, width: int, emitted: int, hidden: int = 128) -> None:
+        super().__init__()
+        self.sizes = [*[width] * blocks, emitted]
+        last = nn.Linear(hidden, sum(self.sizes))
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.read = nn.Sequential(
+            nn.Linear(3 * anchors, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), last
+        )
+
+    def forward(self, anchors: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Map anchors (A, 3) to shifts (C,) of each block and factors (P,) of the displacements, 0.5 to 1.5."""
+        *shifts, gain = self.read(anchors.flatten()).split(self.sizes)
+        return shifts, 1 + 0.5 * gain.tanh()
 
 
 class RigNetwork(nn.Module):
@@ -209,6 +231,7 @@ class RigNetwork(nn.Module):
             for _ in range(config.pose_blocks)
         )
         emitted = 1 if config.pose_blocks else len(config.poses)
+        self.layout = Layout(config.anchors, config.trunk_blocks, config.width, emitted) if config.anchors else None
         emit = nn.Linear(2 * config.width, 3 * emitted)
         # Start from a rig that does not move.
         nn.init.zeros_(emit.weight)
@@ -240,8 +263,9 @@ class RigNetwork(nn.Module):
         if self.encoder is not None:
             pooled, anchors = self.encoder(local, surface)
         x = self._embedded(local, surface.positions, anchors, pooled)
-        for block in self.trunk:
-            x = block(x, surface)
+        shifts, gain = self.layout(anchors) if self.layout else (None, None)
+        for number, block in enumerate(self.trunk):
+            x = block(x if shifts is None else x + shifts[number], surface)
         if self.config.pose_blocks:
             if pose is None:
                 raise ValueError("a network with pose blocks needs a pose vector")
@@ -250,7 +274,8 @@ class RigNetwork(nn.Module):
             for block in self.posed:
                 x = block(x, condition, surface)
             return self.head(x), anchors
-        return self.head(x).reshape(local.shape[0], -1, 3).transpose(0, 1), anchors
+        moved = self.head(x).reshape(local.shape[0], -1, 3).transpose(0, 1)
+        return moved if gain is None else gain[:, None, None] * moved, anchors
 
     def _local(self, surface: SurfaceTensors) -> Tensor:
         """Features (V, 6 + 6 frequencies) of each vertex by itself."""
