@@ -71,7 +71,7 @@ def _small(config: StageConfig, steps: int, images_from: float = 0.0) -> StageCo
         poses=4,
         resolution=64,
         images_from=images_from,
-        rate=1e-3,
+        rate=5e-4,
         warm_up=100,
         cycles=2,
     )
@@ -79,5 +79,5 @@ def _small(config: StageConfig, steps: int, images_from: float = 0.0) -> StageCo
 
 STAGES: Final[dict[str, dict[Stage, StageConfig]]] = {
     "paper": _PAPER,
-    "small": {1: _small(_PAPER[1], 5000, images_from=0.5), 2: _small(_PAPER[2], 5000)},
+    "small": {1: _small(_PAPER[1], 4000, images_from=0.5), 2: _small(_PAPER[2], 4000)},
 }

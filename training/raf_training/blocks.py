@@ -1,0 +1,134 @@
+"""What networks are made of: diffusion blocks, the encoder of the whole head and what it says of it.
+
+Axis legend: V vertices, K eigenpairs, C channels, P poses, A anchors, G global channels, B pose vectors.
+
+The backbone is DiffusionNet (Sharp, Attaiki, Crane, Ovsjanikov, "DiffusionNet: Discretization Agnostic Learning
+on Surfaces", 2022); the conditional block and the global encoder follow RigAnyFace (Ma et al., NeurIPS 2025).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["ConditionalDiffusionBlock", "DiffusionBlock", "GlobalEncoder", "Layout", "SurfaceTensors"]
+
+# Standard deviation of a pose's first weights: 3 learns faster than 0.05, 0.5, 1 and 6 (docs/ablation.md).
+POSE_START = 3.0
+
+
+@dataclass(frozen=True)
+class SurfaceTensors:
+    """The contract's inputs of one surface, see :mod:`raf_runtime.contract`."""
+
+    positions: Tensor  # (V, 3)
+    normals: Tensor  # (V, 3)
+    mass: Tensor  # (V,)
+    eigenvalues: Tensor  # (K,)
+    eigenvectors: Tensor  # (V, K)
+    gradient_x: Tensor  # (V, K)
+    gradient_y: Tensor  # (V, K)
+
+
+class DiffusionBlock(nn.Module):
+    """Diffuse each channel for its own learned time, take tangent gradients, mix per vertex; residual."""
+
+    def __init__(self, channels: int, gradients: int) -> None:
+        super().__init__()
+        # Times from a few square millimetres to the whole face, so that every scale is there from the first step.
+        self.log_time = nn.Parameter(torch.linspace(math.log(1e-3), math.log(1.0), channels))
+        self.differentiate = nn.Linear(channels, 3 * gradients, bias=False)
+        mixed = 2 * channels + gradients
+        self.norm = nn.LayerNorm(mixed)
+        self.mix = nn.Sequential(nn.Linear(mixed, channels), nn.ReLU(), nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor, surface: SurfaceTensors) -> Tensor:
+        """Map features (..., V, C) to features (..., V, C)."""
+        spectrum = surface.eigenvectors.T @ (surface.mass[:, None] * x)  # (K, C)
+        spectrum = spectrum * torch.exp(-surface.eigenvalues[:, None] * self.log_time.exp())
+        diffused = surface.eigenvectors @ spectrum
+        # The inner product of two channels' gradients does not change with the tangents, nor does that with a
+        # gradient turned by a complex factor. Channels are mapped in the spectrum, where there are K, not V, of them.
+        plain, real, imaginary = self.differentiate(spectrum).chunk(3, dim=-1)
+        x_axis, y_axis = surface.gradient_x, surface.gradient_y
+        # (x + iy)(real + i imaginary), in three products instead of four.
+        shared = (x_axis + y_axis) @ real
+        turned_x = shared - y_axis @ (real + imaginary)
+        turned_y = shared + x_axis @ (imaginary - real)
+        gradients = torch.tanh((x_axis @ plain) * turned_x + (y_axis @ plain) * turned_y)
+        return x + self.mix(self.norm(torch.cat([x, diffused, gradients], dim=-1)))
+
+
+class ConditionalDiffusionBlock(nn.Module):
+    """A diffusion block whose output is fused with a pose vector and a global vector."""
+
+    def __init__(self, channels: int, gradients: int, poses: int, pooled: int) -> None:
+        super().__init__()
+        self.diffusion = DiffusionBlock(channels, gradients)
+        told = nn.Linear(channels + poses + pooled, channels)
+        self.fuse = nn.Sequential(told, nn.ReLU(), nn.Linear(channels, channels))
+        # One entry of a pose vector is on: from the usual start, made for as many inputs as there are, it says a
+        # twentieth of what the features say, and a network looks the same in all poses for thousands of steps.
+        nn.init.normal_(told.weight[:, channels : channels + poses], std=POSE_START)
+
+    def forward(self, x: Tensor, condition: Tensor, surface: SurfaceTensors) -> Tensor:
+        """Map features (V, C) or (B, V, C) and conditions (B, P + G) to features (B, V, C)."""
+        x = self.diffusion(x, surface)
+        copied = condition[:, None].expand(-1, x.shape[-2], -1)
+        return x + self.fuse(torch.cat([x.expand(len(condition), -1, -1), copied], dim=-1))
+
+
+class GlobalEncoder(nn.Module):
+    """Looks at the whole neutral head: a vector for all vertices, and anchors on the surface.
+
+    It carries information between disconnected parts, which diffusion cannot.
+    """
+
+    def __init__(self, inputs: int, channels: int, gradients: int, blocks: int, anchors: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(inputs, channels)
+        self.blocks = nn.ModuleList(DiffusionBlock(channels, gradients) for _ in range(blocks))
+        # One column more says what counts in the global vector: a neck, cut here or there, need not.
+        self.attend = nn.Linear(channels, anchors + 1) if anchors else None
+
+    def forward(self, features: Tensor, surface: SurfaceTensors) -> tuple[Tensor, Tensor]:
+        """Map features (V, F) to the global vector (G,) and anchors (A, 3)."""
+        x = self.embed(features)
+        for block in self.blocks:
+            x = block(x, surface)
+        if self.attend is None:
+            return (surface.mass / surface.mass.sum()) @ x, surface.positions[:0]
+        # Weighting by area keeps the anchors where they are when a region is sampled more densely.
+        attention = functional.softmax(self.attend(x) + surface.mass.log()[:, None], dim=0)
+        # ONNX Runtime's softmax over 60,000 vertices in single precision sums to 1 within 1e-5 only, which is as much
+        # as all else is off; a product sums better, and takes that out again.
+        rows = attention.T
+        summed = rows[:-1] @ functional.pad(surface.positions, (0, 1), value=1.0)
+        return (rows[-1:] @ x)[0], summed[:, :3] / summed[:, 3:]
+
+
+class Layout(nn.Module):
+    """What the layout of the anchors says of the whole head.
+
+    How large its motions are, for a rig moves a small face as far as a large one, and a shift of the features of every
+    trunk block.
+    """
+
+    def __init__(self, anchors: int, blocks: int, width: int, emitted: int, hidden: int = 128) -> None:
+        super().__init__()
+        self.sizes = [*[width] * blocks, emitted]
+        last = nn.Linear(hidden, sum(self.sizes))
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.read = nn.Sequential(
+            nn.Linear(3 * anchors, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), last
+        )
+
+    def forward(self, anchors: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Map anchors (A, 3) to shifts (C,) of each block and factors (P,) of the displacements, 0.5 to 1.5."""
+        *shifts, gain = self.read(anchors.reshape(1, -1))[0].split(self.sizes)
+        return shifts, 1 + 0.5 * gain.tanh()
