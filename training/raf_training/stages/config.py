@@ -79,5 +79,5 @@ def _small(config: StageConfig, steps: int, images_from: float = 0.0) -> StageCo
 
 STAGES: Final[dict[str, dict[Stage, StageConfig]]] = {
     "paper": _PAPER,
-    "small": {1: _small(_PAPER[1], 4000, images_from=0.5), 2: _small(_PAPER[2], 4000)},
+    "small": {1: _small(_PAPER[1], 2400, images_from=0.5), 2: _small(_PAPER[2], 2400)},
 }
