@@ -6,8 +6,8 @@ With predicted image p, target t and confidence c of each pixel (1 where it is n
 
     loss = sum c (p - t)^2 / sum c
 
-The paper does not say which norm. By absolute differences a surface that is a little rough looks worse than one that does
-not move at all: a network that had learned to move by 2D displacements forgot it within 500 steps of that loss.
+The paper does not say which norm. By absolute differences a surface that is a little rough looks worse than one that
+does not move at all: a network that had learned to move by 2D displacements forgot it within 500 steps of that loss.
 """
 
 from __future__ import annotations
