@@ -1,4 +1,4 @@
-"""What networks are made of: diffusion blocks, the encoder of the whole head and what it says of it.
+"""What networks are made of: diffusion blocks and the encoder of the whole head.
 
 Axis legend: V vertices, K eigenpairs, C channels, P poses, A anchors, G global channels, B pose vectors.
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ConditionalDiffusionBlock", "DiffusionBlock", "GlobalEncoder", "Layout", "SurfaceTensors"]
+__all__ = ["ConditionalDiffusionBlock", "DiffusionBlock", "GlobalEncoder", "SurfaceTensors"]
 
 # Standard deviation of a pose's first weights: 3 learns faster than 0.05, 0.5, 1 and 6 (docs/ablation.md).
 POSE_START = 3.0
@@ -109,26 +109,3 @@ class GlobalEncoder(nn.Module):
         rows = attention.T
         summed = rows[:-1] @ functional.pad(surface.positions, (0, 1), value=1.0)
         return (rows[-1:] @ x)[0], summed[:, :3] / summed[:, 3:]
-
-
-class Layout(nn.Module):
-    """What the layout of the anchors says of the whole head.
-
-    How large its motions are, for a rig moves a small face as far as a large one, and a shift of the features of every
-    trunk block.
-    """
-
-    def __init__(self, anchors: int, blocks: int, width: int, emitted: int, hidden: int = 128) -> None:
-        super().__init__()
-        self.sizes = [*[width] * blocks, emitted]
-        last = nn.Linear(hidden, sum(self.sizes))
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.read = nn.Sequential(
-            nn.Linear(3 * anchors, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), last
-        )
-
-    def forward(self, anchors: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Map anchors (A, 3) to shifts (C,) of each block and factors (P,) of the displacements, 0.5 to 1.5."""
-        *shifts, gain = self.read(anchors.reshape(1, -1))[0].split(self.sizes)
-        return shifts, 1 + 0.5 * gain.tanh()

@@ -17,7 +17,6 @@ from raf_training.blocks import (
     ConditionalDiffusionBlock,
     DiffusionBlock,
     GlobalEncoder,
-    Layout,
     SurfaceTensors,
 )
 
@@ -41,9 +40,8 @@ class NetworkConfig:
     pose_blocks : blocks conditioned on a pose vector; the network then answers one pose per pass.
     encoder_width, encoder_gradients, encoder_blocks : size of the global encoder; its width is G. Without blocks
         there is none, nor anchors.
-    anchors : A, points that the encoder places on the surface; vertices are described relative to them, and where
-        they lie to each other tells who this is. The first ``len(marks)`` are taught to lie where the poses ``marks``
-        move the face most, the others are free.
+    anchors : A, points that the encoder places on the surface; vertices are described relative to them. The first
+        ``len(marks)`` are taught to lie where the poses ``marks`` move the face most, the others are free.
     marks : names of poses, at most A.
     frequencies : octaves of the Fourier encoding of positions.
     poses : the names behind the P outputs (or entries of the pose vector).
@@ -124,9 +122,6 @@ class RigNetwork(nn.Module):
             for _ in range(config.pose_blocks)
         )
         emitted = 1 if config.pose_blocks else len(config.poses)
-        self.layout = (
-            Layout(config.anchors, config.trunk_blocks, config.width, emitted) if config.anchors else None
-        )
         emit = nn.Linear(2 * config.width, 3 * emitted)
         # Start from a rig that does not move.
         nn.init.zeros_(emit.weight)
@@ -158,9 +153,8 @@ class RigNetwork(nn.Module):
         if self.encoder is not None:
             pooled, anchors = self.encoder(local, surface)
         x = self._embedded(local, surface.positions, anchors, pooled)
-        shifts, gain = self.layout(anchors) if self.layout else (None, None)
-        for number, block in enumerate(self.trunk):
-            x = block(x if shifts is None else x + shifts[number], surface)
+        for block in self.trunk:
+            x = block(x, surface)
         if self.config.pose_blocks:
             if pose is None:
                 raise ValueError("a network with pose blocks needs a pose vector")
@@ -169,8 +163,7 @@ class RigNetwork(nn.Module):
             for block in self.posed:
                 x = block(x, condition, surface)
             return self.head(x), anchors
-        moved = self.head(x).reshape(local.shape[0], -1, 3).transpose(0, 1)
-        return moved if gain is None else gain[:, None, None] * moved, anchors
+        return self.head(x).reshape(local.shape[0], -1, 3).transpose(0, 1), anchors
 
     def _local(self, surface: SurfaceTensors) -> Tensor:
         """Features (V, 6 + 6 frequencies) of each vertex by itself."""
