@@ -27,15 +27,15 @@ def random(seed: int, *shape: int) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("loss", [image_loss, mask_loss])
+@pytest.mark.parametrize(("loss", "power"), [(image_loss, 1), (mask_loss, 2)])
 @pytest.mark.parametrize("confident", [True, False])
-def test_image_and_mask(loss: Loss, confident: bool) -> None:
+def test_image_and_mask(loss: Loss, power: int, confident: bool) -> None:
     predicted, target, confidence = random(1, H, W), random(2, H, W), random(3, H, W)
     total = weight = 0.0
     for row in range(H):
         for column in range(W):
             c = float(confidence[row, column]) if confident else 1.0
-            total += c * float(predicted[row, column] - target[row, column]) ** 2
+            total += c * abs(float(predicted[row, column] - target[row, column])) ** power
             weight += c
     assert float(loss(predicted, target, confidence if confident else None)) == pytest.approx(total / weight)
 

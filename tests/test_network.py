@@ -158,21 +158,6 @@ def test_a_mirrored_orientation_of_the_surface_is_seen() -> None:
     assert (run(network, reflected) - run(network, inputs)).abs().max() > 1e-3
 
 
-def test_the_encoder_chooses_what_counts_in_the_global_vector() -> None:
-    network, inputs = moving(TINY), surface()
-    assert network.encoder is not None and network.encoder.attend is not None
-    seen = torch.randn(V, network.encoder.embed.in_features, dtype=torch.float64)
-    with torch.no_grad():
-        network.encoder.attend.weight[-1] = network.encoder.attend.bias[-1] = 0
-        plain, anchors = network.encoder(seen, inputs)
-        x = network.encoder.blocks[0](network.encoder.embed(seen), inputs)
-        torch.testing.assert_close(plain, (inputs.mass / inputs.mass.sum()) @ x)
-        network.encoder.attend.weight[-1] = 9.0
-        chosen, same = network.encoder(seen, inputs)
-    torch.testing.assert_close(same, anchors)
-    torch.testing.assert_close(chosen, x[x.sum(dim=1).argmax()], rtol=0.3, atol=0.3)
-
-
 def test_pose_blocks_answer_the_pose_that_is_asked_for() -> None:
     network, inputs = moving(POSED), surface()
     assert run(network, inputs).shape == (1, V, 3)

@@ -92,20 +92,19 @@ class GlobalEncoder(nn.Module):
         super().__init__()
         self.embed = nn.Linear(inputs, channels)
         self.blocks = nn.ModuleList(DiffusionBlock(channels, gradients) for _ in range(blocks))
-        # One column more says what counts in the global vector: a neck, cut here or there, need not.
-        self.attend = nn.Linear(channels, anchors + 1) if anchors else None
+        self.attend = nn.Linear(channels, anchors) if anchors else None
 
     def forward(self, features: Tensor, surface: SurfaceTensors) -> tuple[Tensor, Tensor]:
         """Map features (V, F) to the global vector (G,) and anchors (A, 3)."""
         x = self.embed(features)
         for block in self.blocks:
             x = block(x, surface)
+        pooled = (surface.mass / surface.mass.sum()) @ x
         if self.attend is None:
-            return (surface.mass / surface.mass.sum()) @ x, surface.positions[:0]
+            return pooled, surface.positions[:0]
         # Weighting by area keeps the anchors where they are when a region is sampled more densely.
         attention = functional.softmax(self.attend(x) + surface.mass.log()[:, None], dim=0)
         # ONNX Runtime's softmax over 60,000 vertices in single precision sums to 1 within 1e-5 only, which is as much
         # as all else is off; a product sums better, and takes that out again.
-        rows = attention.T
-        summed = rows[:-1] @ functional.pad(surface.positions, (0, 1), value=1.0)
-        return (rows[-1:] @ x)[0], summed[:, :3] / summed[:, 3:]
+        summed = attention.T @ functional.pad(surface.positions, (0, 1), value=1.0)
+        return pooled, summed[:, :3] / summed[:, 3:]

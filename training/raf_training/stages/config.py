@@ -6,8 +6,8 @@ falling to nearly 0 at the end, 20,000 warm-up steps, 15 and 20 epochs, one samp
 as samples, 15 epochs of 8,386 would be 15,724 steps, fewer than the warm-up), and the number of cycles.
 
 ``small`` is the same on two cores in under two hours: a narrower network, smaller images, several poses of a head at a
-time, so many steps as fit, and a rate that suits so few. Its first stage learns by displacements alone before images
-and masks count: shading leads a network that does not know yet what a pose is back to standing still.
+time, so many steps as fit, and a rate that suits so few. Its first stage compares 2D displacements alone: images lead
+a network that has only begun to move back to standing still.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ class StageConfig:
     poses : poses of one head in a sample.
     batch : samples of a step, in each process.
     resolution : height and width of rendered images.
-    images_from : share of the steps after which images and masks count.
     rate : peak learning rate of Adam.
     warm_up : steps of the linear warm-up.
     cycles : of the cosine annealing, all of the same length.
@@ -51,7 +50,6 @@ class StageConfig:
     poses: int = 1
     batch: int = 1
     resolution: int = 512
-    images_from: float = 0.0
     rate: float = 1e-4
     warm_up: int = 20_000
     cycles: int = 1
@@ -63,14 +61,13 @@ _PAPER: dict[Stage, StageConfig] = {
 }
 
 
-def _small(config: StageConfig, steps: int, images_from: float = 0.0) -> StageConfig:
+def _small(config: StageConfig, steps: int) -> StageConfig:
     return replace(
         config,
         network=CONFIGS["small"],
         most_steps=steps,
         poses=4,
         resolution=64,
-        images_from=images_from,
         rate=5e-4,
         warm_up=100,
         cycles=2,
@@ -79,5 +76,8 @@ def _small(config: StageConfig, steps: int, images_from: float = 0.0) -> StageCo
 
 STAGES: Final[dict[str, dict[Stage, StageConfig]]] = {
     "paper": _PAPER,
-    "small": {1: _small(_PAPER[1], 2400, images_from=0.5), 2: _small(_PAPER[2], 2400)},
+    "small": {
+        1: _small(replace(_PAPER[1], weights=replace(STAGE_1, image=0.0, mask=0.0)), 5000),
+        2: _small(_PAPER[2], 5000),
+    },
 }

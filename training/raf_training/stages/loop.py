@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -90,7 +90,6 @@ def train_stage(plan: StagePlan) -> dict[str, Figures]:
     held_out = StageData(SampleFolder(plan.val))
     data = StageData(SampleFolder(plan.train), TargetFolder(plan.unrigged) if plan.unrigged else None)
     objective = Objective(config.weights, config.resolution)
-    blind = Objective(replace(config.weights, image=0.0, mask=0.0), config.resolution)
     order = Order(data.poses, config.poses, plan.seed)
     fabric = _fabric(plan)
     share = config.batch * fabric.world_size
@@ -138,7 +137,6 @@ def train_stage(plan: StagePlan) -> dict[str, Figures]:
     for step, lesson in enumerate(bar, first):
         for group in optimizer.param_groups:
             group["lr"] = config.rate * cosine_restarts(step, steps, config.warm_up, config.cycles)
-        losses = objective if step >= config.images_from * steps else blind
         optimizer.zero_grad()
         terms: dict[str, Tensor] = {}
         for turn, part in enumerate(lesson):
@@ -146,7 +144,7 @@ def train_stage(plan: StagePlan) -> dict[str, Figures]:
             inputs = (getattr(head.surface, name) for name in INPUTS)
             with fabric.no_backward_sync(model, enabled=turn + 1 < len(lesson)):
                 moved = model(pose_vectors(part.rows).to(fabric.device), *inputs)
-                found = losses(head, part.rows, moved.float(), part.targets)
+                found = objective(head, part.rows, moved.float(), part.targets)
                 loss = torch.stack(list(found.values())).sum()
                 if not loss.isfinite():
                     raise DataError(f"step {step}: the loss on head {head.source} is not finite")
