@@ -33,7 +33,7 @@ from raf_training.checkpoint import load_network
 from raf_training.dataset import SampleFolder
 from raf_training.evaluate import UNIT, Figures, evaluate
 from raf_training.losses.displacement import on_open_jaw
-from raf_training.losses.weights import LossWeights
+from raf_training.losses.weights import STAGE_1, LossWeights
 from raf_training.network import CONFIGS, RigNetwork
 from raf_training.posing import PosedNetwork, pose_vectors, predict_rig
 from raf_training.stages.config import STAGES, Stage, StageConfig
@@ -250,7 +250,8 @@ def main() -> None:
         options.train, options.val, options.unrigged, options.out, options.init, options.blind
     )
     stages, shared = STAGES["small"], {"network": NETWORK, "rate": options.rate, **CHEAP}
-    first = replace(stages[1], most_steps=options.first, **shared)
+    # The paper's losses: `small` leaves images out of its first stage.
+    first = replace(stages[1], weights=STAGE_1, most_steps=options.first, **shared)
     second = replace(stages[2], most_steps=options.second, **shared)
     wanted = {row.name: row for row in rows(first, second)}
     results: list[dict[str, Any]] = []
