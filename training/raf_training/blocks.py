@@ -71,8 +71,8 @@ class ConditionalDiffusionBlock(nn.Module):
         self.diffusion = DiffusionBlock(channels, gradients)
         told = nn.Linear(channels + poses + pooled, channels)
         self.fuse = nn.Sequential(told, nn.ReLU(), nn.Linear(channels, channels))
-        # One entry of a pose vector is on: from the usual start, made for as many inputs as there are, it says a
-        # twentieth of what the features say, and a network looks the same in all poses for thousands of steps.
+        # One entry of a pose vector is on: the usual start, made for as many inputs as there are, is too small for it,
+        # and a network looks the same in all poses for thousands of steps.
         nn.init.normal_(told.weight[:, channels : channels + poses], std=POSE_START)
 
     def forward(self, x: Tensor, condition: Tensor, surface: SurfaceTensors) -> Tensor:

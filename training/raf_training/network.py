@@ -13,12 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from raf_runtime.contract import ARKIT_POSES
-from raf_training.blocks import (
-    ConditionalDiffusionBlock,
-    DiffusionBlock,
-    GlobalEncoder,
-    SurfaceTensors,
-)
+from raf_training.blocks import ConditionalDiffusionBlock, DiffusionBlock, GlobalEncoder, SurfaceTensors
 
 __all__ = ["CONFIGS", "LANDMARKS", "NetworkConfig", "RigNetwork", "SurfaceTensors"]
 
