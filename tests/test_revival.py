@@ -56,18 +56,18 @@ def test_dead_units_fire_again(witnesses: list[SurfaceTensors]) -> None:
     assert not before[DEAD].any() and before[alive].all()
     with torch.no_grad():
         said = network(witnesses[0])
-    assert revive(network, optimizer, witnesses, seed=0) == len(DEAD)
+    assert revive(network, [optimizer], witnesses, seed=0) == len(DEAD)
     after = firing(network, witnesses)
     assert (after[DEAD] > 0.02).all()
     assert torch.equal(after[alive], before[alive])
     with torch.no_grad():
         torch.testing.assert_close(network(witnesses[0]), said)
-    assert revive(network, optimizer, witnesses, seed=0) == 0
+    assert revive(network, [optimizer], witnesses, seed=0) == 0
 
 
 def test_they_learn_again(witnesses: list[SurfaceTensors]) -> None:
     network, optimizer = damaged()
-    revive(network, optimizer, witnesses, seed=0)
+    revive(network, [optimizer], witnesses, seed=0)
     (network(witnesses[0]) - 1).square().mean().backward()
     gradient = layers_of(network)[1].weight.grad
     assert gradient is not None
@@ -81,7 +81,7 @@ def test_the_optimizer_forgets_them(witnesses: list[SurfaceTensors]) -> None:
     with torch.no_grad():
         layers_of(network)[0].bias[DEAD] = -1e3
     optimizer.state[layers_of(network)[0].weight]["exp_avg"][DEAD] = 1.0
-    revive(network, optimizer, witnesses, seed=0)
+    revive(network, [optimizer], witnesses, seed=0)
     memory = optimizer.state[layers_of(network)[0].weight]["exp_avg"]
     assert not memory[DEAD].any() and memory.any()
 
@@ -89,7 +89,7 @@ def test_the_optimizer_forgets_them(witnesses: list[SurfaceTensors]) -> None:
 def test_it_follows_from_the_seed(witnesses: list[SurfaceTensors]) -> None:
     first, second, third = (damaged() for _ in range(3))
     for (network, optimizer), seed in ((first, 1), (second, 1), (third, 2)):
-        revive(network, optimizer, witnesses, seed)
+        revive(network, [optimizer], witnesses, seed)
     weights = [layers_of(network)[0].weight[DEAD] for network, _ in (first, second, third)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])

@@ -27,15 +27,18 @@ BELOW = 1.0
 
 @torch.no_grad()
 def revive(
-    network: RigNetwork, optimizer: torch.optim.Optimizer, witnesses: Sequence[SurfaceTensors], seed: int
+    network: RigNetwork,
+    optimizers: Sequence[torch.optim.Optimizer],
+    witnesses: Sequence[SurfaceTensors],
+    seed: int,
 ) -> int:
     """Draw the dead units of a network anew, in place.
 
     Parameters
     ----------
     network : RigNetwork
-    optimizer : Optimizer
-        What it remembers of these units is forgotten.
+    optimizers : sequence of Optimizer
+        What they remember of these units is forgotten.
     witnesses : sequence of SurfaceTensors
         Heads on which a living unit fires.
     seed : int
@@ -76,7 +79,7 @@ def revive(
             (first.bias, (dead,)),
             (second.weight, (slice(None), dead)),
         ):
-            for memory in optimizer.state.get(parameter, {}).values():
+            for memory in (value for o in optimizers for value in o.state.get(parameter, {}).values()):
                 if isinstance(memory, Tensor) and memory.ndim:
                     memory[rows] = 0
     return count

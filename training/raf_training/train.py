@@ -29,6 +29,7 @@ from raf_training.dataset import Sample, SampleFolder
 from raf_training.errors import DataError
 from raf_training.losses.anchors import anchor_loss
 from raf_training.losses.displacement import displacement_loss, on_open_jaw
+from raf_training.muon import optimizers_of
 from raf_training.network import CONFIGS, NetworkConfig, RigNetwork
 from raf_training.revival import revive
 
@@ -56,7 +57,7 @@ class TrainPlan:
     config : a name in :data:`raf_training.network.CONFIGS`.
     init : weights to start from, of the same ``config``.
     steps : heads to learn from in all.
-    rate : peak learning rate of AdamW.
+    rate : peak learning rate, of Muon and AdamW alike.
     average : decay of the running mean of the weights, which is what is validated and saved.
     every : steps between validations and checkpoints.
     """
@@ -116,7 +117,7 @@ def train(plan: TrainPlan) -> dict[str, float]:
         )
     network.to(device).train()
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=1e-4, fused=True)
+    optimizers = optimizers_of(network, plan.rate)
     commit = commit_of_checkout()
     plan.out.mkdir(parents=True, exist_ok=True)
     checkpoint, first = plan.out / "checkpoint.pt", 0
@@ -124,7 +125,8 @@ def train(plan: TrainPlan) -> dict[str, float]:
         state = load_checkpoint(checkpoint)
         try:
             network.load_state_dict(state["network"])
-            optimizer.load_state_dict(state["optimizer"])
+            for optimizer, memory in zip(optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(memory)
         except (KeyError, RuntimeError, ValueError) as error:
             raise ModelError(f"{checkpoint} is of another network; choose another --out ({error})") from error
         average = {name: value.to(device) for name, value in state["average"].items()}
@@ -139,8 +141,8 @@ def train(plan: TrainPlan) -> dict[str, float]:
         for step, sample in enumerate(bar, first):
             sample = sample.to(device)
             if step % plan.every == 0 and step < (1 - FALL) * plan.steps and (step or plan.init):
-                revive(network, optimizer, witnesses, plan.seed + step)
-            for group in optimizer.param_groups:
+                revive(network, optimizers, witnesses, plan.seed + step)
+            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = plan.rate * schedule(step, plan.steps)
             moved, anchors = network.displacements_and_anchors(sample.surface)
             loss = displacement_loss(moved, sample.deltas, sample.mask)
@@ -148,10 +150,11 @@ def train(plan: TrainPlan) -> dict[str, float]:
                 loss = loss + MARKS * anchor_loss(anchors, marks, sample.surface, sample.deltas, sample.mask)
             if not loss.isfinite():
                 raise DataError(f"step {step}: the loss on a head of {sample.source} is not finite")
-            optimizer.zero_grad()
+            network.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             # Early on the mean would remember the random start; let it follow more quickly then.
             decay = min(plan.average, (step + 1) / (step + 10))
             for name, value in network.state_dict().items():
@@ -171,7 +174,7 @@ def train(plan: TrainPlan) -> dict[str, float]:
                         "step": done,
                         "network": network.state_dict(),
                         "average": average,
-                        "optimizer": optimizer.state_dict(),
+                        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
                     },
                 )
                 save_weights(
