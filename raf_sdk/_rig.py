@@ -197,11 +197,14 @@ class Rig:
             The file cannot be written.
         """
         from raf_runtime.frame import estimate_frame
+        from raf_runtime.head import head_on_body
         from raf_runtime.surface import Surface
         from raf_sdk._preview import contact_sheet
 
         surface = Surface.build(self.vertices, self.faces)
-        upright = estimate_frame(surface.vertices, surface.faces).rotation
+        frame, faces = estimate_frame(surface.vertices, surface.faces), self.faces
+        if (head := head_on_body(surface, frame)) is not None:
+            faces = faces[head[surface.from_input[faces]].all(axis=1)]
         flaws: dict[str, str] = {}
         if report is not None:
             from raf_sdk.check import arkit_name
@@ -209,7 +212,7 @@ class Rig:
             found = report.flaws
             flaws = {name: found[shape] for name in self.names if (shape := arkit_name(name) or "") in found}
         contact_sheet(
-            self.vertices, self.faces, self.deltas, self.names, Path(path), rotation=upright, flaws=flaws
+            self.vertices, faces, self.deltas, self.names, Path(path), rotation=frame.rotation, flaws=flaws
         )
 
 
