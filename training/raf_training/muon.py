@@ -41,9 +41,9 @@ class Muon(torch.optim.Optimizer):
         super().__init__(matrices, {"lr": lr})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:
-        """Take a step along the gradients."""
-        assert closure is None
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take a step along the gradients; returns what the closure, if any, returns."""
+        loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             for weight in group["params"]:
                 state = self.state[weight]
@@ -52,6 +52,7 @@ class Muon(torch.optim.Optimizer):
                 ahead = weight.grad.lerp(mean, MOMENTUM)
                 length = LIKE_ADAM * max(weight.shape) ** 0.5
                 weight.sub_(semi_orthogonal(ahead), alpha=group["lr"] * length)
+        return loss
 
 
 def semi_orthogonal(matrix: Tensor) -> Tensor:
