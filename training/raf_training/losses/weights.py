@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 __all__ = ["STAGE_1", "STAGE_2", "LossWeights"]
@@ -19,10 +19,6 @@ class LossWeights:
     mse_3d: float = 0.0
     landmark_2d: float = 0.0
     eye_closure_2d: float = 0.0
-
-    def with_images(self, share: float) -> LossWeights:
-        """The same with this share, 0 to 1, of the weights of image and mask."""
-        return replace(self, image=share * self.image, mask=share * self.mask)
 
 
 # Rigged and unrigged heads, from scratch.

@@ -41,7 +41,6 @@ class StageConfig:
     rate : peak learning rate of Adam.
     warm_up : steps of the linear warm-up.
     cycles : of the cosine annealing, all of the same length.
-    fade_in : share of the steps over which the weights of image and mask rise linearly to what they are.
     """
 
     network: NetworkConfig
@@ -54,7 +53,6 @@ class StageConfig:
     rate: float = 1e-4
     warm_up: int = 20_000
     cycles: int = 1
-    fade_in: float = 0.0
 
 
 _PAPER: dict[Stage, StageConfig] = {

@@ -89,6 +89,7 @@ def train_stage(plan: StagePlan) -> dict[str, Figures]:
         raise DataError("stage 2 learns from rigged heads only; leave the 2D targets out")
     held_out = StageData(SampleFolder(plan.val))
     data = StageData(SampleFolder(plan.train), TargetFolder(plan.unrigged) if plan.unrigged else None)
+    objective = Objective(config.weights, config.resolution)
     order = Order(data.poses, config.poses, plan.seed)
     fabric = _fabric(plan)
     share = config.batch * fabric.world_size
@@ -136,8 +137,6 @@ def train_stage(plan: StagePlan) -> dict[str, Figures]:
     for step, lesson in enumerate(bar, first):
         for group in optimizer.param_groups:
             group["lr"] = config.rate * cosine_restarts(step, steps, config.warm_up, config.cycles)
-        shown = min(1.0, (step + 1) / (config.fade_in * steps)) if config.fade_in else 1.0
-        objective = Objective(config.weights.with_images(shown), config.resolution)
         optimizer.zero_grad()
         terms: dict[str, Tensor] = {}
         for turn, part in enumerate(lesson):
