@@ -75,6 +75,7 @@ class PreparedHead:
         moved = displacements.copy() if self.coarse is None else self.coarse.to_fine(displacements)
         # Before the two sides are averaged: the network may know the turn of one eye only.
         self.parts.turn_eyes(moved, poses)
+        self.parts.slide_lids(moved, poses)
         self.parts.seal_lips(moved, poses)
         if self.mirror is not None:
             self.mirror.average(moved, poses)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raf_runtime.eyes import Eye, find_eyes, turn_eyes
+from raf_runtime.lids import keep_outside
 from raf_runtime.lips import around_the_mouth, seal_lips
 from raf_runtime.rigid import Doubles
 from raf_runtime.still import Loose
@@ -43,6 +44,8 @@ class Parts:
     eyes : list of Eye
     mouth : list of (n,) int64
         Parts behind the lips: teeth, gums, tongue.
+    face : (n,) int64
+        Vertices of the skin.
     lips : (n,) int64
         Vertices of the skin around the mouth.
     loose : Loose
@@ -55,6 +58,7 @@ class Parts:
     skin: int
     eyes: list[Eye]
     mouth: list[NDArray[np.int64]]
+    face: NDArray[np.int64]
     lips: NDArray[np.int64]
     loose: Loose
     twins: NDArray[np.int64]
@@ -85,11 +89,15 @@ class Parts:
             free[part] = False
         loose = Loose.find(points, component, skin, ~free)
         lips = around_the_mouth(points, parts[skin])
-        return cls(points, skin, eyes, mouth, lips, loose, find_twins(points, others))
+        return cls(points, skin, eyes, mouth, parts[skin], lips, loose, find_twins(points, others))
 
     def turn_eyes(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> None:
         """Turn or keep the eyes (P, S, 3), in place (see :func:`raf_runtime.eyes.turn_eyes`)."""
         turn_eyes(self.points, displacements, poses, self.eyes)
+
+    def slide_lids(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> None:
+        """Keep lids outside eyeballs (P, S, 3), in place (see :func:`raf_runtime.lids.keep_outside`)."""
+        keep_outside(self.points, displacements, poses, self.eyes, self.face)
 
     def seal_lips(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> None:
         """Let the lips meet (P, S, 3), in place (see :func:`raf_runtime.lips.seal_lips`)."""

@@ -1,0 +1,54 @@
+"""Lids stay outside eyeballs that rest, and are left alone otherwise."""
+
+from __future__ import annotations
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+
+from raf_runtime.eyes import Eye
+from raf_runtime.lids import CLEAR, keep_outside
+
+CENTRE, RADIUS = np.array([0.75, 0.5, -0.25]), 0.32
+POSES = ("eyeBlinkLeft", "eyeLookDownLeft", "jawOpen")
+
+
+def lid() -> NDArray[np.float64]:
+    """A strip of the upper lid around the ball, from its edge to the brow."""
+    height, turn = np.meshgrid(np.radians(np.linspace(15, 60, 12)), np.radians(np.linspace(-50, 50, 15)))
+    directions = np.stack([np.sin(turn) * np.cos(height), np.sin(height), np.cos(turn) * np.cos(height)], -1)
+    return 1.02 * RADIUS * directions.reshape(-1, 3)
+
+
+def test_a_blink_goes_around_the_ball() -> None:
+    ball = trimesh.creation.icosphere(4, radius=RADIUS).vertices
+    points = np.concatenate([ball, lid()]) + CENTRE
+    eye = Eye(np.arange(len(ball)), CENTRE, "Left")
+    skin = np.arange(len(ball), len(points))
+    moved = np.zeros((3, len(points), 3), np.float32)
+    # Straight down to the lower lid: halfway of it the lid is inside the ball.
+    moved[:2, skin, 1] = -0.25 * (points[skin, 1] > CENTRE[1])
+    moved[2, skin, 2] = -0.1
+    before = moved.copy()
+    keep_outside(points, moved, POSES, [eye], skin)
+    far = np.linalg.norm(points[skin] + moved[0, skin] - CENTRE, axis=1)
+    inside = np.linalg.norm(points[skin] + before[0, skin] - CENTRE, axis=1) < RADIUS
+    assert inside.sum() > 20
+    # As far as at rest, up to the facets of the ball.
+    assert far.min() > 1.015 * RADIUS and 1.02 < 1 + CLEAR
+    clear = np.linalg.norm(points[skin] + before[0, skin] - CENTRE, axis=1) > 1.03 * RADIUS
+    assert clear.any() and np.array_equal(moved[0, skin][clear], before[0, skin][clear])
+    # Nothing is done in other shapes, nor to the ball.
+    assert np.array_equal(moved[1:], before[1:])
+    assert not moved[:, : len(ball)].any()
+
+
+def test_what_is_inside_at_rest_may_stay_there() -> None:
+    ball = trimesh.creation.icosphere(3, radius=RADIUS).vertices
+    points = np.concatenate([ball, 0.9 * lid()]) + CENTRE
+    skin = np.arange(len(ball), len(points))
+    moved = np.zeros((3, len(points), 3), np.float32)
+    moved[0, skin, 1] = -0.1
+    before = moved.copy()
+    keep_outside(points, moved, POSES, [Eye(np.arange(len(ball)), CENTRE, "Left")], skin)
+    assert np.array_equal(moved, before)
