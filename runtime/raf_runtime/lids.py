@@ -26,8 +26,9 @@ AROUND: Final = 1.6
 OUTER: Final = 0.8
 # Shapes that draw lids over a ball which rests.
 OVER: Final = ("eyeBlink", "eyeSquint", "cheekSquint")
-# Triangles of lids cut a ball between their vertices: these keep so far from it, in its radii, or as far as at rest.
-CLEAR: Final = 0.04
+# How far from a ball its lids keep, in its radii: as far as at rest, but no less and no more than this. Their triangles
+# would cut into it between their vertices.
+CLEAR: Final = (0.03, 0.06)
 
 
 def keep_outside(
@@ -59,13 +60,13 @@ def keep_outside(
         # An iris and a pupil may lie within.
         outer = radii > OUTER * radii.max()
         ball, radii = ball[outer], radii[outer]
-        directions, reach = KDTree(ball / radii[:, None]), (1 + CLEAR) * radii.max()
+        directions, reach = KDTree(ball / radii[:, None]), (1 + CLEAR[1]) * radii.max()
         rest = points[skin] - eye.centre
         far = np.linalg.norm(rest, axis=1)
         near = (rest[:, 2] > 0) & (far < AROUND * radii.max())
         lids, rest, far = skin[near], rest[near], far[near]
         under = radii[directions.query(rest / far[:, None])[1]]
-        wanted = np.where(far > under, np.clip(far / under, 1.0, 1 + CLEAR), 0.0)
+        wanted = np.where(far > under, np.clip(far / under, 1 + CLEAR[0], 1 + CLEAR[1]), 0.0)
         for row in closing:
             place = rest + displacements[row, lids]
             far = np.linalg.norm(place, axis=1)
