@@ -39,7 +39,6 @@ class NetworkConfig:
         ``len(marks)`` are taught to lie where the poses ``marks`` move the face most, the others are free.
     marks : names of poses, at most A.
     frequencies : octaves of the Fourier encoding of positions.
-    mlp_ratio : hidden units of the last layers, which emit displacements, for each channel.
     poses : the names behind the P outputs (or entries of the pose vector).
     """
 
@@ -53,7 +52,6 @@ class NetworkConfig:
     encoder_blocks: int = 2
     anchors: int = 24
     frequencies: int = 4
-    mlp_ratio: int = 2
     poses: tuple[str, ...] = ARKIT_POSES
     marks: tuple[str, ...] = ()
 
@@ -66,7 +64,7 @@ LANDMARKS = (
 )
 
 CONFIGS = {
-    "default": NetworkConfig(anchors=48, marks=LANDMARKS, mlp_ratio=4),
+    "default": NetworkConfig(anchors=48, marks=LANDMARKS),
     # What the global encoder is worth shows beside this one.
     "blind": NetworkConfig(encoder_blocks=0, anchors=0),
     "paper": NetworkConfig(
@@ -119,12 +117,11 @@ class RigNetwork(nn.Module):
             for _ in range(config.pose_blocks)
         )
         emitted = 1 if config.pose_blocks else len(config.poses)
-        hidden = config.mlp_ratio * config.width
-        emit = nn.Linear(hidden, 3 * emitted)
+        emit = nn.Linear(2 * config.width, 3 * emitted)
         # Start from a rig that does not move.
         nn.init.zeros_(emit.weight)
         nn.init.zeros_(emit.bias)
-        self.head = nn.Sequential(nn.Linear(config.width, hidden), nn.ReLU(), emit)
+        self.head = nn.Sequential(nn.Linear(config.width, 2 * config.width), nn.ReLU(), emit)
 
     def forward(self, surface: SurfaceTensors, pose: Tensor | None = None) -> Tensor:
         """Predict displacements.
