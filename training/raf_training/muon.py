@@ -3,8 +3,8 @@
 A matrix whose gradient has few strong directions, as those of all shapes that open the mouth have, learns little else
 by Adam's steps. Muon takes the gradient's running mean to the nearest semi-orthogonal matrix first (Jordan et al.,
 "Muon: An optimizer for hidden layers in neural networks", 2024). After 2,500 steps from scratch a network errs by 0.11
-of ICT's motion so, by 0.16 by AdamW alone (with 512 units before the output, rate 1e-3, one seed); where the shipped
-weights are, neither gets further than the other. ``torch.optim.Muon`` does the same in bfloat16, which CPUs are slow at.
+of ICT's motion so, by 0.16 by AdamW alone (docs/left_out.md). ``torch.optim.Muon`` does the same in bfloat16, which
+CPUs are slow at.
 
 Axis legend: O rows and I columns of a weight.
 """
