@@ -138,6 +138,8 @@ def head_on_body(surface: Surface, frame: Frame) -> NDArray[np.bool_] | None:
     """Mask (S,) of the vertices of a head that sits on a body; None where there is little else."""
     points = frame.to_canonical(surface.vertices)
     near = np.linalg.norm(points - NECK, axis=1) < REACH
+    if near.all():
+        return None
     inside = near[surface.faces].all(axis=1)
     areas = face_areas(points, surface.faces)
     rest = areas[~inside].sum() / areas.sum()
