@@ -1,4 +1,4 @@
-"""Lids slide over eyeballs: what lies outside a ball at rest stays outside while the ball rests.
+"""Lids slide over eyeballs: what lies outside a ball at rest stays outside in a blink.
 
 A lid closes along a straight line, and a ball is round: by a small error of where the lid arrives, the ball comes
 through it, and a closed eye looks half open.
@@ -24,8 +24,6 @@ __all__ = ["keep_outside"]
 AROUND: Final = 1.6
 # Vertices of an eyeball nearer to its middle than this share of the farthest one's distance are not its surface.
 OUTER: Final = 0.8
-# Shapes that draw lids over a ball which rests.
-OVER: Final = ("eyeBlink", "eyeSquint", "cheekSquint")
 # How far from a ball its lids keep, in its radii: as far as at rest, but no less and no more than this. Their triangles
 # would cut into it between their vertices.
 CLEAR: Final = (0.03, 0.06)
@@ -45,7 +43,7 @@ def keep_outside(
     points : (S, 3) float64
         Canonical positions.
     displacements : (P, S, 3) float32
-        Changed in place, in the shapes that close the lids of each eye.
+        Changed in place, in the blink of each eye.
     poses : sequence of str
         Names of the P poses.
     eyes
@@ -54,26 +52,29 @@ def keep_outside(
         Vertices of the face.
     """
     for eye in eyes:
-        closing = [poses.index(name + eye.side) for name in OVER if name + eye.side in poses]
+        blink = f"eyeBlink{eye.side}"
+        if blink not in poses:
+            continue
         ball = points[eye.vertices] - eye.centre
         radii = np.linalg.norm(ball, axis=1)
         # An iris and a pupil may lie within.
         outer = radii > OUTER * radii.max()
         ball, radii = ball[outer], radii[outer]
-        directions, reach = KDTree(ball / radii[:, None]), (1 + CLEAR[1]) * radii.max()
+        directions = KDTree(ball / radii[:, None])
+
+        def height(place: Doubles, directions: KDTree = directions, radii: Doubles = radii) -> Doubles:
+            """Distance of places (L, 3) from the middle, in that of the ball's surface under them."""
+            far = np.linalg.norm(place, axis=1).clip(min=1e-9)
+            return far / radii[directions.query(place / far[:, None])[1]]
+
         rest = points[skin] - eye.centre
-        far = np.linalg.norm(rest, axis=1)
-        near = (rest[:, 2] > 0) & (far < AROUND * radii.max())
-        lids, rest, far = skin[near], rest[near], far[near]
-        under = radii[directions.query(rest / far[:, None])[1]]
-        wanted = np.where(far > under, np.clip(far / under, 1 + CLEAR[0], 1 + CLEAR[1]), 0.0)
-        for row in closing:
-            place = rest + displacements[row, lids]
-            far = np.linalg.norm(place, axis=1)
-            moved = np.flatnonzero((far < reach) & (wanted > 0))
-            if not len(moved):
-                continue
-            place, far = place[moved], far[moved].clip(min=1e-9)
-            under = radii[directions.query(place / far[:, None])[1]]
-            short = (under * wanted[moved] - far).clip(min=0)
-            displacements[row, lids[moved]] += (short / far)[:, None] * place
+        near = (rest[:, 2] > 0) & (np.linalg.norm(rest, axis=1) < AROUND * radii.max())
+        lids, rest = skin[near], rest[near]
+        closed = rest + displacements[poses.index(blink), lids]
+        low = np.linalg.norm(closed, axis=1) < (1 + CLEAR[1]) * radii.max()
+        lids, rest, closed = lids[low], rest[low], closed[low]
+        above, now = height(rest), height(closed)
+        wanted = above.clip(1 + CLEAR[0], 1 + CLEAR[1])
+        short = (above > 1) & (now < wanted)
+        push = (wanted / now - 1)[short, None] * closed[short]
+        displacements[poses.index(blink), lids[short]] += push.astype(np.float32)
