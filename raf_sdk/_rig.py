@@ -202,9 +202,9 @@ class Rig:
         from raf_sdk._preview import contact_sheet
 
         surface = Surface.build(self.vertices, self.faces)
-        frame, faces = estimate_frame(surface.vertices, surface.faces), self.faces
-        if (head := head_on_body(surface, frame)) is not None:
-            faces = faces[head[surface.from_input[faces]].all(axis=1)]
+        frame = estimate_frame(surface.vertices, surface.faces)
+        head = head_on_body(surface, frame, self.faces)
+        faces = self.faces if head is None else head
         flaws: dict[str, str] = {}
         if report is not None:
             from raf_sdk.check import arkit_name

@@ -1,4 +1,4 @@
-"""Lids stay outside eyeballs that rest, and are left alone otherwise."""
+"""Lids of a blink stay outside their eyeball, and all else is left alone."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ HEAD_CENTRE: Final = (0.0, 0.0, -2.0)
 COARSE_RADIUS: Final = 1.5
 COARSE_SAMPLES: Final = 2048
 CANDIDATES: Final = 3
-# Where no guess is surer than this, the head may be but an end of the mesh: of 315 heads six were less sure,
+# Where no guess is surer than this, the head may be but an end of the mesh: of 315 heads five were less sure,
 # and a body that was taken for a head had up to 1.07 of at most 1.1.
 SAY: Final = 0.1
 SURE: Final = 1.075

@@ -115,10 +115,8 @@ def prepare_head(
         known = None if large else pool.submit(_spectrum, surface, eigenpairs)
         if frame is None:
             frame = estimate_frame(surface.vertices, surface.faces)
-            if (head := head_on_body(surface, frame)) is not None:
-                triangles = np.asarray(faces)
-                inside = head[surface.from_input[triangles]].all(axis=1)
-                return prepare_head(vertices, triangles[inside], eigenpairs, frame)
+            if (head := head_on_body(surface, frame, np.asarray(faces))) is not None:
+                return prepare_head(vertices, head, eigenpairs, frame)
         points = frame.to_canonical(surface.vertices)
         triangles = outwards(points, surface.faces)
         if large:
@@ -134,8 +132,8 @@ def prepare_head(
     return PreparedHead(surface, frame, operators, None, parts, mirror)
 
 
-def head_on_body(surface: Surface, frame: Frame) -> NDArray[np.bool_] | None:
-    """Mask (S,) of the vertices of a head that sits on a body; None where there is little else."""
+def head_on_body(surface: Surface, frame: Frame, faces: NDArray[np.integer]) -> NDArray[np.integer] | None:
+    """Those of the input's triangles (T, 3) that are the head of a body; None where there is little else."""
     points = frame.to_canonical(surface.vertices)
     near = np.linalg.norm(points - NECK, axis=1) < REACH
     if near.all():
@@ -143,7 +141,9 @@ def head_on_body(surface: Surface, frame: Frame) -> NDArray[np.bool_] | None:
     inside = near[surface.faces].all(axis=1)
     areas = face_areas(points, surface.faces)
     rest = areas[~inside].sum() / areas.sum()
-    return near if rest > BODY and areas[inside].sum() > 0 else None
+    if rest <= BODY or not areas[inside].sum() > 0:
+        return None
+    return faces[near[surface.from_input[faces]].all(axis=1)]
 
 
 def _spectrum(surface: Surface, eigenpairs: int) -> tuple[Spectrum, float]:

@@ -61,20 +61,20 @@ def keep_outside(
         outer = radii > OUTER * radii.max()
         ball, radii = ball[outer], radii[outer]
         directions = KDTree(ball / radii[:, None])
-
-        def height(place: Doubles, directions: KDTree = directions, radii: Doubles = radii) -> Doubles:
-            """Distance of places (L, 3) from the middle, in that of the ball's surface under them."""
-            far = np.linalg.norm(place, axis=1).clip(min=1e-9)
-            return far / radii[directions.query(place / far[:, None])[1]]
-
         rest = points[skin] - eye.centre
         near = (rest[:, 2] > 0) & (np.linalg.norm(rest, axis=1) < AROUND * radii.max())
         lids, rest = skin[near], rest[near]
         closed = rest + displacements[poses.index(blink), lids]
         low = np.linalg.norm(closed, axis=1) < (1 + CLEAR[1]) * radii.max()
         lids, rest, closed = lids[low], rest[low], closed[low]
-        above, now = height(rest), height(closed)
+        above, now = (_height(place, directions, radii) for place in (rest, closed))
         wanted = above.clip(1 + CLEAR[0], 1 + CLEAR[1])
         short = (above > 1) & (now < wanted)
         push = (wanted / now - 1)[short, None] * closed[short]
         displacements[poses.index(blink), lids[short]] += push.astype(np.float32)
+
+
+def _height(place: Doubles, directions: KDTree, radii: Doubles) -> Doubles:
+    """Distance of places (L, 3) from the middle of a ball, in that (n,) of its surface in the nearest direction."""
+    far = np.linalg.norm(place, axis=1).clip(min=1e-9)
+    return far / radii[directions.query(place / far[:, None])[1]]

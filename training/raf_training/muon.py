@@ -48,7 +48,9 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for weight in group["params"]:
                 state = self.state[weight]
-                mean = state.setdefault("mean", torch.zeros_like(weight))
+                if not state:
+                    state["mean"] = torch.zeros_like(weight)
+                mean = state["mean"]
                 mean.lerp_(weight.grad, 1 - MOMENTUM)
                 ahead = weight.grad.lerp(mean, MOMENTUM)
                 length = LIKE_ADAM * max(weight.shape) ** 0.5
@@ -72,7 +74,7 @@ def optimizers_of(network: RigNetwork, rate: float) -> tuple[torch.optim.Optimiz
     if network.encoder is not None:
         ends.append(network.encoder.embed.weight)
     outside = {id(weight) for weight in ends}
-    hidden = [p for p in network.parameters() if p.ndim == 2 and id(p) not in outside]
-    inside = {id(weight) for weight in hidden}
-    others = [p for p in network.parameters() if id(p) not in inside]
+    hidden, others = list[nn.Parameter](), list[nn.Parameter]()
+    for weight in network.parameters():
+        (hidden if weight.ndim == 2 and id(weight) not in outside else others).append(weight)
     return Muon(hidden, rate), torch.optim.AdamW(others, lr=rate, weight_decay=1e-4, fused=True)
