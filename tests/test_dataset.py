@@ -182,6 +182,15 @@ def test_a_family_can_be_left_out(tmp_path: Path) -> None:
         SampleFolder(tmp_path, leave_out="wardrobe")
 
 
+def test_a_family_that_shaped_the_others_cannot_be_left_out(tmp_path: Path) -> None:
+    folder_of(tmp_path, 3)
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"consensus": ["rig0"]}))
+    assert len(SampleFolder(tmp_path, leave_out="rig1")) == 2
+    with pytest.raises(DataError, match="means of families, rig0 among them; build a folder without"):
+        SampleFolder(tmp_path, leave_out="rig0")
+
+
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no manifest\.json.*raf-data build"):
         SampleFolder(tmp_path)

@@ -15,17 +15,16 @@ from raf_runtime.contract import ARKIT_POSES, META_ATTRIBUTION
 from raf_runtime.errors import ModelError
 from raf_runtime.frame import Frame
 from raf_sdk.io import read_mesh
+from raf_training.data.retarget import Donor
 from raf_training.data.rig_source import RigSource, build_source
 from raf_training.data.sources import load_families
 
 if TYPE_CHECKING:
-    from benchmarks._classical import Classical
     from benchmarks._leave_out import exported, family_figures, refuse_if_seen
     from benchmarks._measure import SCALINGS, Heads, Measured, prepare_in
     from benchmarks._metrics import on_open_jaw
 else:
     sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # scripts, not a package that is installed
-    from _classical import Classical
     from _leave_out import exported, family_figures, refuse_if_seen
     from _measure import SCALINGS, Heads, Measured, prepare_in
     from _metrics import on_open_jaw
@@ -107,8 +106,8 @@ def test_the_true_frame_is_what_the_head_is_prepared_in() -> None:
 def test_the_baseline_all_but_copies_shapes_between_identities_of_one_rig() -> None:
     source = load_families(DATA, ["makehuman"])["makehuman"]
     heads = Heads.load(DATA)
-    result, classical = Measured.of(source, "", "method"), Classical.of(source)
+    result, donor = Measured.of(source, "", "method"), Donor.of(source)
     for vertices, millimetres in heads.draw(source, 1):
-        result.add(on_open_jaw(classical(source, vertices)), on_open_jaw(source.deltas), millimetres)
+        result.add(on_open_jaw(donor(source, vertices)), on_open_jaw(source.deltas), millimetres)
     assert result.score().ratio < 0.3
     assert result.score().cosine > 0.9

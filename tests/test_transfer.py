@@ -1,10 +1,6 @@
-"""The classical baseline of benchmarks/quality.py: it must be a fair opponent, so it must work."""
+"""Registration and deformation transfer: the baseline of benchmarks/quality.py, and the source of consensus shapes."""
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,13 +8,8 @@ import trimesh
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-if TYPE_CHECKING:
-    from benchmarks._registration import Samples, register
-    from benchmarks._transfer import deformation_gradients, transfer
-else:
-    sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # scripts, not a package that is installed
-    from _registration import Samples, register
-    from _transfer import deformation_gradients, transfer
+from raf_training.data.registration import Samples, register
+from raf_training.data.transfer import deformation_gradients, transfer
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -57,7 +48,7 @@ def test_a_larger_copy_takes_larger_shapes(
 ) -> None:
     vertices, _, shapes = ball
     # The pull is towards the source's displacements as they are; without it only the place is open.
-    monkeypatch.setattr("_transfer.PULL", 1e-6)
+    monkeypatch.setattr("raf_training.data.transfer.PULL", 1e-6)
     found, wanted = (
         field - field.mean(axis=1, keepdims=True) for field in (carried(ball, 3 * vertices), 3 * shapes)
     )

@@ -83,6 +83,11 @@ class SampleFolder:
             if leave_out not in families:
                 known = ", ".join(families)
                 raise DataError(f"{folder} holds nothing of {leave_out!r} to leave out; there are {known}")
+            if leave_out in plan.get("consensus", ()):
+                raise DataError(
+                    f"warped heads of {folder} have shapes that are means of families, {leave_out} among them; "
+                    "build a folder without that family"
+                )
             del self.attribution[leave_out]
             self.paths = [path for path in self.paths if _family(path) != leave_out]
 

@@ -11,14 +11,16 @@ import multiprocessing
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
 from raf_training.data.blend import draw_blend, partners
+from raf_training.data.consensus import DONORS, consensus, donors_of
+from raf_training.data.retarget import Donor
 from raf_training.data.rig_source import RigSource
 from raf_training.data.samples import SampleOptions, draw_sample
 from raf_training.data.sources import FAMILIES, check_families, load_families
@@ -54,6 +56,12 @@ class BuildPlan:
     options: SampleOptions = field(default_factory=SampleOptions)
     factor: int = FACTOR
 
+    @property
+    def averaged(self) -> tuple[str, ...]:
+        """Families whose shapes are averaged for warped heads (see :mod:`raf_training.data.consensus`)."""
+        donors = tuple(family for family in DONORS if family in self.families)
+        return donors if self.options.warp_share and len(donors) > 1 else ()
+
     def manifest(self) -> dict[str, object]:
         """Everything that determines the samples, except how many there are."""
         # Blends are of one's own families alone: without these, they determine nothing.
@@ -63,6 +71,7 @@ class BuildPlan:
             "split": self.split,
             "seed": self.seed,
             **({"factor": self.factor} if own else {}),
+            **({"consensus": list(self.averaged)} if self.averaged else {}),
             # Through JSON and back, so that it compares equal to one that was read.
             "options": json.loads(json.dumps(asdict(self.options))),
         }
@@ -104,9 +113,13 @@ def build(plan: BuildPlan, processes: int) -> None:
     todo = [i for i in range(plan.samples) if not _path(plan, i).is_file()]
     # One BLAS thread a process: a sample is many small products. Read when the process loads NumPy.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), initializer=_start, initargs=(plan,)
-    ) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    averaged = [name for name, source in sources.items() if source.family in plan.averaged]
+    if rigs := [name for name in averaged if not _strange_path(plan, name).is_file()]:
+        with ProcessPoolExecutor(processes, spawn, initializer=_start_averaging, initargs=(plan,)) as pool:
+            for _ in tqdm(pool.map(_average, rigs), total=len(rigs), desc="consensus", unit="rig"):
+                pass
+    with ProcessPoolExecutor(processes, spawn, initializer=_start, initargs=(plan,)) as pool:
         for _ in tqdm(pool.map(_draw, todo, chunksize=4), total=len(todo), desc=plan.split, unit="sample"):
             pass
 
@@ -151,12 +164,37 @@ def blended(
     return draw_blend(source, others, np.random.default_rng(stream))
 
 
+def _strange_path(plan: BuildPlan, name: str) -> Path:
+    return plan.out / "consensus" / f"{name.replace('/', '_')}.safetensors"
+
+
+_averaging: tuple[BuildPlan, dict[str, RigSource], dict[str, Donor]]
+
+
+def _start_averaging(plan: BuildPlan) -> None:
+    global _averaging
+    sources = _load(plan)
+    _averaging = plan, sources, donors_of(sources)
+
+
+def _average(name: str) -> None:
+    plan, sources, donors = _averaging
+    path = _strange_path(plan, name)
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    save_file({"deltas": consensus(sources[name], donors)}, temporary)
+    temporary.replace(path)
+
+
 _state: tuple[BuildPlan, dict[str, RigSource], dict[str, list[RigSource]], Wardrobe | None]
 
 
 def _start(plan: BuildPlan) -> None:
     global _state
     sources = _load(plan)
+    for name, source in sources.items():
+        if source.family in plan.averaged:
+            sources[name] = replace(source, strange=load_file(_strange_path(plan, name))["deltas"])
     _state = plan, sources, partners(list(sources.values())), _wardrobe(plan)
 
 

@@ -61,6 +61,9 @@ class RigSource:
         neutral face there. The shapes do not depend on the identity, so that the face must keep its size.
     held_out
         Whether the rig is for tests only; None where training and tests draw identities, or warps, of their own.
+    strange
+        ``(52, V, 3) float32`` displacements once a warp has made the face a stranger to the rig (see
+        :mod:`raf_training.data.consensus`); None: the rig's own.
     """
 
     name: str
@@ -76,6 +79,7 @@ class RigSource:
     sample_weights: Sampler
     fit_weights: Floats | None = None
     held_out: bool | None = None
+    strange: Floats | None = None
 
     @property
     def is_alone(self) -> bool:

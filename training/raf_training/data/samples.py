@@ -5,7 +5,7 @@ Axis legend: V vertices of the rig, S surface vertices of the sample, T triangle
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import fast_simplification
@@ -42,8 +42,8 @@ class SampleOptions:
     crop_share : share of samples that are cropped to a mask, a head or a bust.
     hole_share : share of samples with a few holes.
     bare_share : share of samples that lose all loose parts; as many again lose a third of them.
-    warp_share : share of samples that a smooth warp carries to a face that no rig has; a rig without identities, and
-        without others to hold out, is always warped.
+    warp_share : share of samples that a smooth warp carries to a face that no rig has, with the shapes that the rig has
+        for those; a rig without identities, and without others to hold out, is always warped.
     dress_share : share of samples that wear hats, hair, glasses or collars, which no pose moves.
     """
 
@@ -103,6 +103,9 @@ def draw_head(
     source: RigSource, rng: np.random.Generator, options: SampleOptions, wardrobe: Wardrobe | None = None
 ) -> PlainHead:
     """Draw an identity, its proportions, a crop, its loose parts, a triangulation, a warp and what it wears."""
+    warped = source.is_alone or rng.random() < options.warp_share
+    if warped and source.strange is not None:
+        source = replace(source, deltas=source.strange)
     proportion = np.exp(options.proportion * rng.standard_normal(3))
     head = plain_head(source, source.identity(rng), proportion)
     faces = _triangulate(source.faces, rng)
@@ -114,7 +117,7 @@ def draw_head(
     if rng.random() < options.hole_share and (left := faces[~_holes(head.vertices, faces, rng)]).size > 600:
         faces = left
     head = _retriangulate(_compact(head, faces), rng, options)
-    if rng.random() < options.warp_share or source.is_alone:
+    if warped:
         head = _warped(head, rng)
     if wardrobe is not None and rng.random() < options.dress_share:
         head = _dressed(head, wardrobe, rng)

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import trimesh
-from _transfer import solver
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial import KDTree
@@ -24,6 +23,7 @@ from scipy.spatial import KDTree
 from raf_runtime.intrinsic import laplacian_and_mass
 from raf_runtime.operators import vertex_normals
 from raf_runtime.surface import face_area_vectors
+from raf_training.data.transfer import solver
 
 __all__ = ["Samples", "oriented", "register"]
 

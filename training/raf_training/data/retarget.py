@@ -1,9 +1,8 @@
 """The classical way to rig a head: bend a rigged one onto it, then transfer its shapes.
 
-What it is given here, beyond the mesh: the true canonical frame, that the mesh has a skin and which it is, and
-sixteen landmarks such as a user clicks on a picture of the face. The source is ICT's mean head; of ICT itself,
-MakeHuman's. Loose parts of the source (eyeballs, teeth, tongue, lashes) follow the skin that is nearest, and every
-part of the target takes its motion from what is then nearest to it.
+It wants more than a mesh: the canonical frame, which part is skin, and sixteen landmarks such as one clicks on a
+picture of the face. Loose parts of the source (eyeballs, teeth, tongue, lashes) follow the skin that is nearest, and
+every part of the target takes its motion from what is then nearest to it.
 
 Axis legend: V vertices and T triangles of a mesh, P poses, L landmarks.
 """
@@ -11,21 +10,19 @@ Axis legend: V vertices and T triangles of a mesh, P poses, L landmarks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
-from _registration import Samples, oriented, register
-from _transfer import deformation_gradients, transfer
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from raf_runtime.frame import Frame
+from raf_training.data.registration import Samples, oriented, register
 from raf_training.data.rig_source import RigSource
 from raf_training.data.samples import plain_head
-from raf_training.data.sources import load_families
+from raf_training.data.transfer import deformation_gradients, transfer
 
-__all__ = ["Classical", "Head"]
+__all__ = ["Donor", "Head"]
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -79,7 +76,7 @@ def _clicked(rig: RigSource, vertices: Doubles, skin: NDArray[np.bool_]) -> Ints
 
 
 @dataclass(frozen=True, slots=True)
-class Classical:
+class Donor:
     """A rigged head to take the shapes from; ``gradients`` (P, T, 3, 3) and ``motions`` (P, T, 3) are its shapes'."""
 
     head: Head
@@ -87,18 +84,12 @@ class Classical:
     motions: list[NDArray[np.float32]]
 
     @classmethod
-    def of(cls, rig: RigSource) -> Classical:
+    def of(cls, rig: RigSource) -> Donor:
         """Take the mean head of a rig and its shapes."""
         head, shapes = Head.of(rig, rig.neutral), plain_head(rig, rig.neutral).deltas
         gradients = [deformation_gradients(head.vertices, head.faces, shape) for shape in shapes]
         motions = [shape[head.faces].mean(axis=1) for shape in shapes]
         return cls(head, [changes.astype(np.float32) for changes in gradients], motions)
-
-    @classmethod
-    def for_family(cls, data: Path, family: str) -> Classical:
-        """Take ICT's head, or for ICT itself MakeHuman's."""
-        source = "makehuman" if family == "ict" else "ict"
-        return cls.of(load_families(data, [source])[source])
 
     def rig(self, target: Head) -> Doubles:
         """Displacements (P, V, 3) of another head, in canonical units."""

@@ -1,0 +1,76 @@
+"""What rigs have in common: the shapes of faces that belong to no rig.
+
+How far a smile goes, and where, is each rig's own choice, and a network learns it together with the faces that it was
+made for. On a stranger it then moves by the choices of whichever rig the stranger resembles. Heads that are warped to
+faces that no rig has are to be moved by the mean of all families' choices instead: their shapes, carried to this rig by
+registration and deformation transfer (:mod:`raf_training.data.retarget`). On rigs that no training has seen
+(docs/left_out.md) the mean is nearer to the truth than any one family.
+
+A rig's own shapes stay where a mean of motions is none, or would miss: gaze turns eyeballs, blinks and a closed mouth
+bring surfaces together, and tongues are not registered.
+
+Axis legend: V vertices, P = 52 poses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from raf_runtime.contract import ARKIT_POSES
+from raf_training.data.retarget import Donor
+from raf_training.data.rig_source import Floats, RigSource
+
+__all__ = ["DONORS", "consensus", "donors_of"]
+
+# Families whose mean faces carry landmarks, and whose shapes were made for human faces.
+DONORS: Final = ("ict", "makehuman", "vitruvian")
+
+_JAW_OPEN, _CLOSE = ARKIT_POSES.index("jawOpen"), ARKIT_POSES.index("mouthClose")
+_OWN: Final = np.array(
+    [pose.startswith(("eyeLook", "eyeBlink")) or pose in ("mouthClose", "tongueOut") for pose in ARKIT_POSES]
+)
+
+
+def donors_of(sources: Mapping[str, RigSource]) -> dict[str, Donor]:
+    """Prepare the base mesh of each family that others take shapes from; a few seconds each."""
+    return {family: Donor.of(sources[family]) for family in DONORS if family in sources}
+
+
+def consensus(rig: RigSource, donors: Mapping[str, Donor]) -> Floats:
+    """Average a rig's shapes with those of other families.
+
+    Parameters
+    ----------
+    rig
+        Of a family in :data:`DONORS`; the shapes of any other are returned as they are.
+    donors
+        By family.
+
+    Returns
+    -------
+    (52, V, 3) float32
+        Displacements of the rig's mean head, archive unit: a family counts where it moves anything, and only what
+        moves in the rig itself moves. ``mouthClose`` and ``jawOpen`` together are the rig's own.
+    """
+    others = [donor for family, donor in donors.items() if family != rig.family]
+    if rig.family not in DONORS or not others:
+        return rig.deltas
+    own = _on_open_jaw(rig.deltas, 1)
+    total, count = own.astype(np.float64), np.ones((len(own), 1, 1))
+    for donor in others:
+        known = np.array([motion.any() for motion in donor.motions])[:, None, None]
+        total += known * _on_open_jaw(donor(rig, rig.neutral), 1)
+        count += known
+    moving = own.any(axis=(1, 2), keepdims=True)
+    mean = np.where(_OWN[:, None, None] | ~moving, own, total / count)
+    return _on_open_jaw(np.asarray(mean, np.float32), -1)
+
+
+def _on_open_jaw(shapes: Floats, sign: int) -> Floats:
+    """Add ``jawOpen`` to ``mouthClose``, which is never used without, or take it off again."""
+    shapes = shapes.copy()
+    shapes[_CLOSE] += sign * shapes[_JAW_OPEN]
+    return shapes
