@@ -7,9 +7,9 @@ rest: the origin is the centroid of left eye, right eye and mouth, the unit thei
 Three small networks find the frame from maps of depth and normals, drawn from samples of the surface. The first
 sees all of it in each of the 24 axis rotations, and says in which of them it looks upright, and where the face
 then is. The second sees the face alone, where the best few guesses place it: it says which of them shows a face,
-and corrects that one. Where none does, the first looks at the ends of the mesh, for the head of a whole character.
-The third has the sharper eye for plain human heads, and settles it where it agrees. None
-depends on triangulation, vertex order or winding.
+and corrects that one. Where none does, the first looks at ends and pieces of the mesh, for the head of a whole
+character. The third has the sharper eye for plain human heads, and settles it where it agrees. None depends on
+triangulation, vertex order or winding.
 
 Axis legend: S surface vertices, T triangles, N samples, B clouds at once.
 """
@@ -40,12 +40,13 @@ HEAD_CENTRE: Final = (0.0, 0.0, -2.0)
 COARSE_RADIUS: Final = 1.5
 COARSE_SAMPLES: Final = 2048
 CANDIDATES: Final = 3
-# Where no guess is surer than this, the head may be but an end of the mesh: of 315 heads five were less sure,
-# and a body that was taken for a head had up to 1.07 of at most 1.1.
+# Where no guess is surer than this, the head may be but an end or a piece of the mesh: of 315 heads five were less
+# sure, and a body that was taken for a head had up to 1.07 of at most 1.1.
 SAY: Final = 0.1
 SURE: Final = 1.075
 ENDS: Final = (1 / 2, 1 / 4, 1 / 8)
-END_CANDIDATES: Final = 6
+PIECES: Final = 6
+PART_CANDIDATES: Final = 8
 # The samples of a face reach a little beyond the map, which moves with the estimate.
 MARGIN: Final = 1.1
 FEWEST_SAMPLES, MOST_SAMPLES = 512, 12288
@@ -162,11 +163,14 @@ def estimate_frame(
     soup = Soup.build(vertices - centre, faces)
     found = [_seen(networks.fine, soup, *guess) for guess in _guesses(networks.coarse, soup, CANDIDATES)]
     if max(score for score, *_ in found) < SURE:
-        ends = [
-            guess for share in ENDS for end in soup.ends(share) for guess in _guesses(networks.coarse, end, 1)
-        ]
-        ends = sorted(ends, key=lambda guess: -guess[0])[:END_CANDIDATES]
-        found += [_seen(networks.fine, soup, *guess) for guess in ends]
+        pieces = list(soup.pieces(PIECES))
+        parts = [*pieces, *(end for share in ENDS for end in soup.ends(share))]
+        guesses = [guess for part in parts for guess in _guesses(networks.coarse, part, 1)]
+        guesses = sorted(guesses, key=lambda guess: -guess[0])[:PART_CANDIDATES]
+        found += [_seen(networks.fine, soup, *guess) for guess in guesses]
+        if max(score for score, *_ in found) < SURE:  # a face under hair, or a mask
+            bare = [(piece, guess) for piece in pieces for guess in _guesses(networks.coarse, piece, 1)]
+            found += [_seen(networks.fine, piece, *guess) for piece, guess in bare]
     _, frame, samples = max(found, key=lambda seen: seen[0])
     frame = _settled(networks.fine, frame, samples, _FINE)
     closer = _settled(networks.sharp, frame, _samples(soup, frame, _SHARP), _SHARP)
