@@ -62,12 +62,17 @@ class Head:
         """An identity of a rig; landmarks are found on its mean face."""
         largest = rig.part == np.bincount(rig.part).argmax()
         mean, own = plain_head(rig, rig.neutral), plain_head(rig, vertices)
-        return cls(own.vertices, own.faces, largest[own.faces[:, 0]], _clicked(rig, mean.vertices, largest))
+        name = rig.name if rig.name in _PAIRS else rig.family
+        return cls(own.vertices, own.faces, largest[own.faces[:, 0]], _clicked(name, mean.vertices, largest))
+
+    @classmethod
+    def stranger(cls, vertices: Doubles, faces: Ints, skin: NDArray[np.bool_]) -> Head:
+        """A head of no rig, in canonical units; ``skin (V,)``, landmarks where ICT's mean face has them."""
+        return cls(vertices, faces, skin[faces[:, 0]], _clicked("ict", vertices, skin))
 
 
-def _clicked(rig: RigSource, vertices: Doubles, skin: NDArray[np.bool_]) -> Ints:
-    """Skin vertices (L,) of a mean face that are in front at the places clicked on; none where nobody clicked."""
-    name = rig.name if rig.name in _PAIRS else rig.family
+def _clicked(name: str, vertices: Doubles, skin: NDArray[np.bool_]) -> Ints:
+    """Skin vertices (L,) of a face that are in front at the places clicked on; none where nobody clicked."""
     left = np.reshape(_PAIRS.get(name, ()), (-1, 2))
     middle = np.array([(0.0, y) for y in _MIDDLE.get(name, ())]).reshape(-1, 2)
     places = np.concatenate([left, left * (-1, 1), middle])
