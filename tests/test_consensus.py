@@ -109,14 +109,12 @@ def test_one_family_alone_keeps_its_shapes(families: dict[str, RigSource]) -> No
     assert consensus(ict, donors_of({"ict": ict})) is ict.deltas
 
 
-@pytest.mark.parametrize(("warp_share", "strangers"), [(0.0, 0.0), (1.0, 4 / 9)])
-def test_heads_warped_strongly_have_nothing_of_the_rig(
-    families: dict[str, RigSource], warp_share: float, strangers: float
-) -> None:
+@pytest.mark.parametrize("warp_share", [0.0, 1.0])
+def test_only_warped_heads_are_strangers(families: dict[str, RigSource], warp_share: float) -> None:
     still = replace(families["ict"], strange=np.zeros_like(families["ict"].deltas))
     options = SampleOptions(warp_share=warp_share, crop_share=0.0, hole_share=0.0, vertices=(1000, 1001))
-    heads = [draw_head(still, np.random.default_rng(seed), options) for seed in range(40)]
-    assert np.mean([not head.deltas.any() for head in heads]) == pytest.approx(strangers, abs=0.2)
+    head = draw_head(still, np.random.default_rng(0), options)
+    assert head.deltas.any() == (warp_share == 0)
 
 
 @pytest.mark.shared_data

@@ -62,7 +62,7 @@ class RigSource:
     held_out
         Whether the rig is for tests only; None where training and tests draw identities, or warps, of their own.
     strange
-        ``(52, V, 3) float32`` displacements once a strong warp has made the face a stranger to the rig (see
+        ``(52, V, 3) float32`` displacements once a warp has made the face a stranger to the rig (see
         :mod:`raf_training.data.consensus`); None: the rig's own.
     """
 

@@ -17,15 +17,12 @@ from raf_runtime.operators import Operators
 from raf_runtime.surface import Surface
 from raf_training.data.rig_source import RigSource
 from raf_training.data.wardrobe import Wardrobe
-from raf_training.data.warp import Warp, bake, draw_warp
+from raf_training.data.warp import bake, draw_warp
 
 __all__ = ["PlainHead", "SampleOptions", "draw_head", "draw_sample", "plain_head"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-# Strengths of warps; from STRANGER on nothing of the rig's own habits is left in the shapes of the head.
-WARP_STRENGTH, STRANGER = (0.3, 1.2), 0.8
 
 # What these return depends on their arguments in ways that their types do not say.
 _simplify: Any = fast_simplification.simplify
@@ -45,9 +42,8 @@ class SampleOptions:
     crop_share : share of samples that are cropped to a mask, a head or a bust.
     hole_share : share of samples with a few holes.
     bare_share : share of samples that lose all loose parts; as many again lose a third of them.
-    warp_share : share of samples that a smooth warp carries to a face that no rig has, and the more so the more of
-        ``RigSource.strange`` is in their shapes; a rig without identities, and without others to hold out, is always
-        warped.
+    warp_share : share of samples that a smooth warp carries to a face that no rig has, with the shapes that the rig has
+        for those; a rig without identities, and without others to hold out, is always warped.
     dress_share : share of samples that wear hats, hair, glasses or collars, which no pose moves.
     """
 
@@ -107,10 +103,9 @@ def draw_head(
     source: RigSource, rng: np.random.Generator, options: SampleOptions, wardrobe: Wardrobe | None = None
 ) -> PlainHead:
     """Draw an identity, its proportions, a crop, its loose parts, a triangulation, a warp and what it wears."""
-    warp = None
-    if source.is_alone or rng.random() < options.warp_share:
-        strength = float(rng.uniform(*WARP_STRENGTH))
-        warp, source = draw_warp(rng, strength), _estranged(source, strength)
+    warped = source.is_alone or rng.random() < options.warp_share
+    if warped and source.strange is not None:
+        source = replace(source, deltas=source.strange)
     proportion = np.exp(options.proportion * rng.standard_normal(3))
     head = plain_head(source, source.identity(rng), proportion)
     faces = _triangulate(source.faces, rng)
@@ -122,8 +117,8 @@ def draw_head(
     if rng.random() < options.hole_share and (left := faces[~_holes(head.vertices, faces, rng)]).size > 600:
         faces = left
     head = _retriangulate(_compact(head, faces), rng, options)
-    if warp is not None:
-        head = _warped(head, warp)
+    if warped:
+        head = _warped(head, rng)
     if wardrobe is not None and rng.random() < options.dress_share:
         head = _dressed(head, wardrobe, rng)
     return head
@@ -144,15 +139,8 @@ def _dressed(head: PlainHead, wardrobe: Wardrobe, rng: np.random.Generator) -> P
     )
 
 
-def _estranged(source: RigSource, strength: float) -> RigSource:
-    """Give a rig the shapes of a head that a warp of some strength makes of it."""
-    if source.strange is None:
-        return source
-    share = np.float32(np.clip((strength - WARP_STRENGTH[0]) / (STRANGER - WARP_STRENGTH[0]), 0, 1))
-    return replace(source, deltas=source.deltas + share * (source.strange - source.deltas))
-
-
-def _warped(head: PlainHead, warp: Warp) -> PlainHead:
+def _warped(head: PlainHead, rng: np.random.Generator) -> PlainHead:
+    warp = draw_warp(rng, strength=float(rng.uniform(0.3, 1.2)))
     vertices, deltas = bake(warp, head.vertices, head.deltas)
     return _canonical(PlainHead(vertices, head.faces, deltas, warp(head.anchors)))
 
