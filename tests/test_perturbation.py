@@ -99,8 +99,8 @@ def test_a_head_may_be_turned(
 
 def test_shoulders_hardly_matter(rigger: raf_sdk.Rigger, example: Head, moved: Doubles) -> None:
     head, used = without_shoulders(example)
-    # 0.172 measured: the aim is missed on this head, whose whole neck goes. The weights before had 0.073.
-    assert difference(rigger.rig(head).deltas.astype(np.float64), moved[:, used]) < 0.18
+    # 0.122 measured: the aim is missed on this head, whose whole neck goes. Of 5 or 10 % of the height it is met.
+    assert difference(rigger.rig(head).deltas.astype(np.float64), moved[:, used]) < 0.13
 
 
 @pytest.mark.shared_data
