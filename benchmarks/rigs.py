@@ -55,7 +55,7 @@ def transferred(
     used, faces = np.unique(faces, return_inverse=True)
     piece = surface.component[used]
     points = frame.to_canonical(surface.vertices[used])
-    head = Head.stranger(points, faces.reshape(-1, 3), np.asarray(piece == np.bincount(piece).argmax()))
+    head = Head.stranger(points, faces.reshape(-1, 3), np.isin(piece, np.bincount(piece).argmax()))
     shapes = dict[str, NDArray[np.float32]]()
     for family, donor in donors.items():
         moved = np.zeros((len(ARKIT_POSES), len(surface.vertices), 3), np.float32)
@@ -77,7 +77,7 @@ def measure(
     millimetres = HEAD_HEIGHT / (CHIN_TO_CROWN * prepared.head.frame.unit)
     found = {"network": arkit_shapes(rigger.rig(prepared))}
     if donors:
-        moving = goal.any(axis=(0, 2))
+        moving = np.asarray(goal.any(axis=(0, 2)), np.bool_)
         surface = Surface.build(truth.mesh.vertices, truth.mesh.faces)
         found |= transferred(surface, prepared.head.frame, moving, donors)
     scores = dict[str, tuple[Score, dict[str, Score]]]()
