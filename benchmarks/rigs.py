@@ -59,8 +59,8 @@ def transferred(
     shapes = dict[str, NDArray[np.float32]]()
     for family, donor in donors.items():
         moved = np.zeros((len(ARKIT_POSES), len(surface.vertices), 3), np.float32)
-        known = np.array([motion.any() for motion in donor.motions])[:, None, None]
-        moved[:, used] = known * frame.vectors_to_input(donor.rig(head))
+        # A shape that a donor lacks comes back as rounding, not as zero.
+        moved[:, used] = donor.known[:, None, None] * frame.vectors_to_input(donor.rig(head))
         shapes[family] = surface.to_input(moved)
     stack = np.stack(list(shapes.values()))
     count = np.maximum(stack.any(axis=(2, 3)).sum(axis=0), 1)

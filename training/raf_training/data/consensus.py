@@ -61,7 +61,7 @@ def consensus(rig: RigSource, donors: Mapping[str, Donor]) -> Floats:
     own = _on_open_jaw(rig.deltas, 1)
     total, count = own.astype(np.float64), np.ones((len(own), 1, 1))
     for donor in others:
-        known = np.array([motion.any() for motion in donor.motions])[:, None, None]
+        known = donor.known[:, None, None]
         total += known * _on_open_jaw(donor(rig, rig.neutral), 1)
         count += known
     moving = own.any(axis=(1, 2), keepdims=True)

@@ -96,6 +96,11 @@ class Donor:
         motions = [shape[head.faces].mean(axis=1) for shape in shapes]
         return cls(head, [changes.astype(np.float32) for changes in gradients], motions)
 
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which poses (P,) move anything."""
+        return np.array([motion.any() for motion in self.motions], np.bool_)
+
     def rig(self, target: Head) -> Doubles:
         """Displacements (P, V, 3) of another head, in canonical units."""
         bent = self.bent_onto(target)
