@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from raf_runtime.contract import ARKIT_POSES, INPUTS
 from raf_runtime.symmetry import other_side
-from raf_training.data.build import MANIFEST
+from raf_training.data.build import MANIFEST, STRANGE
 from raf_training.errors import DataError
 from raf_training.network import SurfaceTensors
 
@@ -34,17 +34,21 @@ MIRRORED_POSES = torch.tensor([ARKIT_POSES.index(other_side(name)) for name in A
 
 @dataclass(frozen=True)
 class Sample:
-    """A head to learn from: inputs, true displacements (P, V, 3) and the mask (P,) of the poses it has."""
+    """A head to learn from: inputs, true displacements (P, V, 3) and the mask (P,) of the poses it has.
+
+    ``strange``: the displacements are those for strangers to the rig, see :mod:`raf_training.data.consensus`.
+    """
 
     surface: SurfaceTensors
     deltas: Tensor
     mask: Tensor
     source: str
+    strange: bool
 
     def to(self, device: torch.device) -> Sample:
         """Copy to a device."""
         surface = SurfaceTensors(*(getattr(self.surface, name).to(device) for name in INPUTS))
-        return Sample(surface, self.deltas.to(device), self.mask.to(device), self.source)
+        return replace(self, surface=surface, deltas=self.deltas.to(device), mask=self.mask.to(device))
 
 
 class SampleFolder:
@@ -98,7 +102,8 @@ class SampleFolder:
         path = self.paths[index]
         try:
             with safe_open(path, framework="pt") as file:
-                source = file.metadata()["source"]
+                about = file.metadata()
+                source, strange = about["source"], STRANGE in about
                 tensors = {name: file.get_tensor(name) for name in (*INPUTS, "deltas", "mask")}
             vertices, eigenpairs = len(tensors["positions"]), len(tensors["eigenvalues"])
         except _UNREADABLE as error:
@@ -112,7 +117,11 @@ class SampleFolder:
                 )
         deltas = tensors["deltas"].float()
         return Sample(
-            SurfaceTensors(*(tensors[name].float() for name in INPUTS)), deltas, tensors["mask"], source
+            SurfaceTensors(*(tensors[name].float() for name in INPUTS)),
+            deltas,
+            tensors["mask"],
+            source,
+            strange,
         )
 
     def check(self) -> None:
@@ -199,7 +208,7 @@ def mirror(sample: Sample) -> Sample:
         s.gradient_y,
     )
     swap = MIRRORED_POSES
-    return Sample(surface, sample.deltas[swap] * flip, sample.mask[swap], sample.source)
+    return replace(sample, surface=surface, deltas=sample.deltas[swap] * flip, mask=sample.mask[swap])
 
 
 def move(sample: Sample, rng: np.random.Generator) -> Sample:
@@ -219,4 +228,4 @@ def move(sample: Sample, rng: np.random.Generator) -> Sample:
         s.gradient_x / scale**2,
         s.gradient_y / scale**2,
     )
-    return Sample(surface, sample.deltas @ rotation.T * scale, sample.mask, sample.source)
+    return replace(sample, surface=surface, deltas=sample.deltas @ rotation.T * scale)

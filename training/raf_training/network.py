@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from raf_runtime.contract import ARKIT_POSES
 from raf_training.blocks import ConditionalDiffusionBlock, DiffusionBlock, GlobalEncoder, SurfaceTensors
+from raf_training.strangers import Judge
 
 __all__ = ["CONFIGS", "LANDMARKS", "NetworkConfig", "RigNetwork", "SurfaceTensors"]
 
@@ -38,6 +39,8 @@ class NetworkConfig:
     anchors : A, points that the encoder places on the surface; vertices are described relative to them. The first
         ``len(marks)`` are taught to lie where the poses ``marks`` move the face most, the others are free.
     marks : names of poses, at most A.
+    strangers : whether the network judges by the anchors how far a face is a stranger to every rig it learned from,
+        and moves it accordingly (:mod:`raf_training.strangers`).
     frequencies : octaves of the Fourier encoding of positions.
     poses : the names behind the P outputs (or entries of the pose vector).
     """
@@ -54,6 +57,7 @@ class NetworkConfig:
     frequencies: int = 4
     poses: tuple[str, ...] = ARKIT_POSES
     marks: tuple[str, ...] = ()
+    strangers: bool = False
 
 
 # Poses that move a small part of the face, wherever that part is on this head.
@@ -64,7 +68,7 @@ LANDMARKS = (
 )
 
 CONFIGS = {
-    "default": NetworkConfig(anchors=48, marks=LANDMARKS),
+    "default": NetworkConfig(anchors=48, marks=LANDMARKS, strangers=True),
     # What the global encoder is worth shows beside this one.
     "blind": NetworkConfig(encoder_blocks=0, anchors=0),
     "paper": NetworkConfig(
@@ -108,6 +112,9 @@ class RigNetwork(nn.Module):
             else None
         )
         self.log_reach = nn.Parameter(torch.zeros(config.anchors))
+        self.judge = Judge(config.anchors) if config.strangers else None
+        # What is added to the features of a stranger.
+        self.strange = nn.Parameter(torch.zeros(config.width)) if config.strangers else None
         self.embed = nn.Linear(described, config.width)
         self.trunk = nn.ModuleList(
             DiffusionBlock(config.width, config.gradients) for _ in range(config.trunk_blocks)
@@ -123,7 +130,9 @@ class RigNetwork(nn.Module):
         nn.init.zeros_(emit.bias)
         self.head = nn.Sequential(nn.Linear(config.width, 2 * config.width), nn.ReLU(), emit)
 
-    def forward(self, surface: SurfaceTensors, pose: Tensor | None = None) -> Tensor:
+    def forward(
+        self, surface: SurfaceTensors, pose: Tensor | None = None, strange: float | None = None
+    ) -> Tensor:
         """Predict displacements.
 
         Parameters
@@ -132,22 +141,29 @@ class RigNetwork(nn.Module):
             One head, in canonical frame and units.
         pose : (P,) or (B, P) float32, only with ``pose_blocks > 0``
             Activation of every pose, once or several times. What does not depend on it is computed once.
+        strange : float, optional
+            How far the face is a stranger, for a network that judges; by default it does so itself.
 
         Returns
         -------
         (P, V, 3) float32; (1, V, 3) or (B, V, 3), of the given pose vectors, with ``pose_blocks > 0``.
         """
-        return self.displacements_and_anchors(surface, pose)[0]
+        return self.displacements_and_anchors(surface, pose, strange)[0]
+
+    def anchors(self, surface: SurfaceTensors) -> Tensor:
+        """Places (A, 3) of the anchors of a network with an encoder."""
+        assert self.encoder is not None
+        return self.encoder(self._local(surface), surface)[1]
 
     def displacements_and_anchors(
-        self, surface: SurfaceTensors, pose: Tensor | None = None
+        self, surface: SurfaceTensors, pose: Tensor | None = None, strange: float | None = None
     ) -> tuple[Tensor, Tensor]:
         """Predict displacements as :meth:`forward` does, and the anchors (A, 3) on the way, for their own loss."""
         local = self._local(surface)
         pooled, anchors = local[:0, 0], surface.positions[:0]
         if self.encoder is not None:
             pooled, anchors = self.encoder(local, surface)
-        x = self._embedded(local, surface.positions, anchors, pooled)
+        x = self._embedded(local, surface.positions, anchors, pooled, strange)
         for block in self.trunk:
             x = block(x, surface)
         if self.config.pose_blocks:
@@ -168,7 +184,9 @@ class RigNetwork(nn.Module):
             features += [phase.sin(), phase.cos()]
         return torch.cat(features, dim=1)
 
-    def _embedded(self, local: Tensor, positions: Tensor, anchors: Tensor, pooled: Tensor) -> Tensor:
+    def _embedded(
+        self, local: Tensor, positions: Tensor, anchors: Tensor, pooled: Tensor, strange: float | None
+    ) -> Tensor:
         """Map the features of each vertex, those relative to the anchors and the global vector to channels (V, C).
 
         Features relative to an anchor are the offset from it, and nearness within a learned reach. Offsets would be
@@ -180,6 +198,8 @@ class RigNetwork(nn.Module):
         of_offsets = of_offsets.unflatten(1, (count, 3))
         of_local = of_local + functional.pad(of_offsets.sum(1), (0, local.shape[1] - 3))
         constant = self.embed.bias + of_pooled @ pooled - of_offsets.flatten(1) @ anchors.flatten()
+        if self.judge is not None and self.strange is not None:
+            constant = constant + (self.judge(anchors) if strange is None else strange) * self.strange
         # One axis after the other: no (V, A, 3) here either, and no product that half precision would round.
         x, y, z = (positions[:, axis, None] - anchors[:, axis] for axis in range(3))
         squares = x * x + y * y + z * z

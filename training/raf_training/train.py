@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -32,6 +32,7 @@ from raf_training.losses.displacement import displacement_loss, on_open_jaw
 from raf_training.muon import optimizers_of
 from raf_training.network import CONFIGS, NetworkConfig, RigNetwork
 from raf_training.revival import revive
+from raf_training.strangers import learn_strangers
 
 __all__ = ["TrainPlan", "commit_of_checkout", "device_of", "schedule", "train", "validate"]
 
@@ -108,9 +109,10 @@ def train(plan: TrainPlan) -> dict[str, float]:
         given, about = load_network(plan.init)
         # What the initial weights have learned from stays in those that follow.
         attribution = [*dict.fromkeys(about.get("attribution", "").splitlines() + attribution)]
-        if given.config != network.config:
+        if replace(given.config, strangers=network.config.strangers) != network.config:
             raise ModelError(f"{plan.init} is of {given.config}, not of --config {plan.config}")
-        network = given
+        # Weights from before networks judged who is a stranger begin with nobody.
+        network.load_state_dict(given.state_dict(), strict=False)
     if network.config.pose_blocks:
         raise DataError(
             f"raf-train rig trains networks that emit all poses at once; {plan.config} answers one at a time"
@@ -135,7 +137,7 @@ def train(plan: TrainPlan) -> dict[str, float]:
 
     witnesses = [heads[i].to(device).surface for i in range(0, len(heads), -(-len(heads) // WITNESSES))]
     weights = half_digits(network, average)
-    report = validate(network.config, weights, held_out, device) if first >= plan.steps else {}
+    report = validate(network.config, weights, held_out, device, told=True) if first >= plan.steps else {}
     with SummaryWriter(str(plan.out / "logs")) as log:
         bar = tqdm(heads.stream(plan.seed, first, plan.steps), total=plan.steps, initial=first, unit="step")
         for step, sample in enumerate(bar, first):
@@ -144,7 +146,8 @@ def train(plan: TrainPlan) -> dict[str, float]:
                 revive(network, optimizers, witnesses, plan.seed + step)
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = plan.rate * schedule(step, plan.steps)
-            moved, anchors = network.displacements_and_anchors(sample.surface)
+            strange = float(sample.strange)
+            moved, anchors = network.displacements_and_anchors(sample.surface, strange=strange)
             loss = displacement_loss(moved, sample.deltas, sample.mask)
             if marks := network.config.marks:
                 loss = loss + MARKS * anchor_loss(anchors, marks, sample.surface, sample.deltas, sample.mask)
@@ -164,7 +167,7 @@ def train(plan: TrainPlan) -> dict[str, float]:
             done = step + 1
             if done % plan.every == 0 or done == plan.steps:
                 weights = half_digits(network, average)
-                report = validate(network.config, weights, held_out, device)
+                report = validate(network.config, weights, held_out, device, told=True)
                 for name, figure in report.items():
                     log.add_scalar(f"val/{name}", figure, done)
                 bar.set_postfix({name: f"{figure:.3f}" for name, figure in report.items()})
@@ -183,6 +186,13 @@ def train(plan: TrainPlan) -> dict[str, float]:
                     network.config,
                     _about(plan, attribution, len(heads), done, commit),
                 )
+    if network.config.strangers:
+        network.load_state_dict(weights)
+        network.judge = learn_strangers(network.eval(), heads, plan.seed, device)
+        weights = half_digits(network, network.state_dict())
+        about = _about(plan, attribution, len(heads), max(first, plan.steps), commit)
+        save_weights(plan.out / "weights.safetensors", weights, network.config, about)
+        report = validate(network.config, weights, held_out, device)
     return report
 
 
@@ -220,9 +230,16 @@ def _about(plan: TrainPlan, attribution: list[str], samples: int, steps: int, co
 
 @torch.no_grad()
 def validate(
-    config: NetworkConfig, weights: dict[str, Tensor], heads: SampleFolder, device: torch.device
+    config: NetworkConfig,
+    weights: dict[str, Tensor],
+    heads: SampleFolder,
+    device: torch.device,
+    told: bool = False,
 ) -> dict[str, float]:
-    """Error over true motion of the moving vertices, per family, on heads as they are (no jitter)."""
+    """Error over true motion of the moving vertices, per family, on heads as they are (no jitter).
+
+    ``told``: the network need not judge by itself who is a stranger.
+    """
     network = RigNetwork(config).to(device).eval()
     network.load_state_dict(weights)
     error: defaultdict[str, float] = defaultdict(float)
@@ -231,7 +248,8 @@ def validate(
         sample: Sample = heads[index].to(device)
         family = sample.source.partition("/")[0]
         target = on_open_jaw(sample.deltas)[sample.mask]
-        distance = (on_open_jaw(network(sample.surface))[sample.mask] - target).norm(dim=-1)
+        moved = network(sample.surface, strange=float(sample.strange) if told else None)
+        distance = (on_open_jaw(moved)[sample.mask] - target).norm(dim=-1)
         length = target.norm(dim=-1)
         error[family] += float(distance[length > MOVING].sum())
         motion[family] += float(length[length > MOVING].sum())

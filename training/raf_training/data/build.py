@@ -19,15 +19,15 @@ from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
 from raf_training.data.blend import draw_blend, partners
-from raf_training.data.consensus import DONORS, consensus, donors_of
+from raf_training.data.consensus import DONORS, donors_of, strange_of
 from raf_training.data.retarget import Donor
-from raf_training.data.rig_source import RigSource
+from raf_training.data.rig_source import RigSource, Strange
 from raf_training.data.samples import SampleOptions, draw_sample
 from raf_training.data.sources import FAMILIES, check_families, load_families
 from raf_training.data.wardrobe import ATTRIBUTION, Wardrobe, load_wardrobe
 from raf_training.errors import DataError
 
-__all__ = ["FACTOR", "SHARES", "SPLITS", "BuildPlan", "blended", "build", "pick_source"]
+__all__ = ["FACTOR", "SHARES", "SPLITS", "STRANGE", "BuildPlan", "blended", "build", "pick_source"]
 
 # The first number of a sample's seed: training and held-out identities never share a stream.
 SPLITS = {"train": 0, "val": 1}
@@ -35,6 +35,8 @@ SPLITS = {"train": 0, "val": 1}
 SHARES = {"ict": 0.38, "makehuman": 0.27, "vitruvian": 0.23, "animals": 0.12}
 OWN_SHARE = 0.25  # of a family of one's own
 MANIFEST = "manifest.json"
+# Key in the metadata of a sample whose shapes are those for strangers to its rig.
+STRANGE = "strange"
 # Blends of each rigged head, as of each in the paper.
 FACTOR = 25
 
@@ -182,7 +184,8 @@ def _average(name: str) -> None:
     path = _strange_path(plan, name)
     path.parent.mkdir(exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    save_file({"deltas": consensus(sources[name], donors)}, temporary)
+    strange = strange_of(sources[name], donors)
+    save_file({"deltas": strange.deltas, "toward": strange.toward}, temporary)
     temporary.replace(path)
 
 
@@ -194,7 +197,7 @@ def _start(plan: BuildPlan) -> None:
     sources = _load(plan)
     for name, source in sources.items():
         if source.family in plan.averaged:
-            sources[name] = replace(source, strange=load_file(_strange_path(plan, name))["deltas"])
+            sources[name] = replace(source, strange=Strange(**load_file(_strange_path(plan, name))))
     _state = plan, sources, partners(list(sources.values())), _wardrobe(plan)
 
 
@@ -204,14 +207,16 @@ def _draw(index: int) -> None:
     source = pick_source(sources, plan.families, rng)
     if source.name in others:
         source = blended(source, others[source.name], rng, plan)
-    arrays = draw_sample(source, rng, plan.options, wardrobe)
+    warped = source.is_alone or rng.random() < plan.options.warp_share
+    arrays = draw_sample(source, rng, plan.options, wardrobe, warped)
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise DataError(
                 f"sample {index} of {source.name}: {name} overflows float16; its shapes move it too far: mend the rig"
             )
     temporary = _path(plan, index).with_suffix(".tmp")
-    save_file(
-        {k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, metadata={"source": source.name}
-    )
+    about = {"source": source.name}
+    if warped and source.strange is not None:
+        about[STRANGE] = "yes"
+    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, metadata=about)
     temporary.replace(_path(plan, index))

@@ -4,7 +4,8 @@ How far a smile goes, and where, is each rig's own choice, and a network learns 
 made for. On a stranger it then moves by the choices of whichever rig the stranger resembles. Heads that are warped to
 faces that no rig has are to be moved by the mean of all families' choices instead: their shapes, carried to this rig by
 registration and deformation transfer (:mod:`raf_training.data.retarget`). On rigs that no training has seen
-(docs/left_out.md) the mean is nearer to the truth than any one family.
+(docs/left_out.md) the mean is nearer to the truth than any one family. Registration also tells the way from a rig's
+face to another family's: half-way there are faces as natural as either's, and strangers to both.
 
 A rig's own shapes stay where a mean of motions is none, or would miss: gaze turns eyeballs, blinks and a closed mouth
 bring surfaces together, and tongues are not registered.
@@ -20,10 +21,10 @@ from typing import Final
 import numpy as np
 
 from raf_runtime.contract import ARKIT_POSES
-from raf_training.data.retarget import Donor
-from raf_training.data.rig_source import Floats, RigSource
+from raf_training.data.retarget import Donor, Head
+from raf_training.data.rig_source import Floats, RigSource, Strange
 
-__all__ = ["DONORS", "consensus", "donors_of"]
+__all__ = ["DONORS", "consensus", "donors_of", "strange_of"]
 
 # Families whose mean faces carry landmarks, and whose shapes were made for human faces.
 DONORS: Final = ("ict", "makehuman", "vitruvian")
@@ -37,6 +38,14 @@ _OWN: Final = np.array(
 def donors_of(sources: Mapping[str, RigSource]) -> dict[str, Donor]:
     """Prepare the base mesh of each family that others take shapes from; a few seconds each."""
     return {family: Donor.of(sources[family]) for family in DONORS if family in sources}
+
+
+def strange_of(rig: RigSource, donors: Mapping[str, Donor]) -> Strange:
+    """What a rig makes of strangers, and ways to them; ``donors`` by family, the rig's own may be among them."""
+    own = Head.of(rig, rig.neutral)
+    others = [donor.head for family, donor in donors.items() if family != rig.family]
+    toward = [own.bent_onto(other) - own.vertices for other in others]
+    return Strange(consensus(rig, donors), np.array(toward, np.float32))
 
 
 def consensus(rig: RigSource, donors: Mapping[str, Donor]) -> Floats:

@@ -70,6 +70,27 @@ class Head:
         """A head of no rig, in canonical units; ``skin (V,)``, landmarks where ICT's mean face has them."""
         return cls(vertices, faces, skin[faces[:, 0]], _clicked("ict", vertices, skin))
 
+    def bent_onto(self, target: Head) -> Doubles:
+        """Vertices (V, 3) once the skin fits the target's."""
+        used, faces = np.unique(self.faces[self.skin], return_inverse=True)
+        number = np.full(len(self.vertices), -1)
+        number[used] = np.arange(len(used))
+        shared = min(len(self.landmarks), len(target.landmarks))
+        skin = register(
+            self.vertices[used],
+            faces.reshape(-1, 3),
+            Samples.of(target.vertices, target.faces[target.skin]),
+            number[self.landmarks[:shared]],
+            target.vertices[target.landmarks[:shared]],
+        )
+        distance, near = KDTree(self.vertices[used]).query(self.vertices, k=8)
+        share = 1 / np.maximum(distance, 1e-6)
+        share /= share.sum(axis=1, keepdims=True)
+        moved = np.einsum("vk,vkc->vc", share, (skin - self.vertices[used])[near])
+        bent = self.vertices + moved
+        bent[used] = skin
+        return bent
+
 
 def _clicked(name: str, vertices: Doubles, skin: NDArray[np.bool_]) -> Ints:
     """Skin vertices (L,) of a face that are in front at the places clicked on; none where nobody clicked."""
@@ -103,33 +124,12 @@ class Donor:
 
     def rig(self, target: Head) -> Doubles:
         """Displacements (P, V, 3) of another head, in canonical units."""
-        bent = self.bent_onto(target)
+        bent = self.head.bent_onto(target)
         near = Samples.of(bent, self.head.faces)
         own = Samples.of(target.vertices, target.faces)
         _, partner = KDTree(oriented(near.points, near.normals)).query(oriented(own.points, own.normals))
         pairs = own.face, near.face[partner]
         return transfer(target.vertices, target.faces, pairs, self.gradients, self.motions)
-
-    def bent_onto(self, target: Head) -> Doubles:
-        """Vertices (V, 3) of the source once its skin fits the target's."""
-        used, faces = np.unique(self.head.faces[self.head.skin], return_inverse=True)
-        number = np.full(len(self.head.vertices), -1)
-        number[used] = np.arange(len(used))
-        shared = min(len(self.head.landmarks), len(target.landmarks))
-        skin = register(
-            self.head.vertices[used],
-            faces.reshape(-1, 3),
-            Samples.of(target.vertices, target.faces[target.skin]),
-            number[self.head.landmarks[:shared]],
-            target.vertices[target.landmarks[:shared]],
-        )
-        distance, near = KDTree(self.head.vertices[used]).query(self.head.vertices, k=8)
-        share = 1 / np.maximum(distance, 1e-6)
-        share /= share.sum(axis=1, keepdims=True)
-        moved = np.einsum("vk,vkc->vc", share, (skin - self.head.vertices[used])[near])
-        bent = self.head.vertices + moved
-        bent[used] = skin
-        return bent
 
     def __call__(self, rig: RigSource, vertices: NDArray[np.float32]) -> NDArray[np.float32]:
         """Displacements (P, V, 3) of an identity of a rig, in its unit."""

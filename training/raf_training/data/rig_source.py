@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from raf_runtime.contract import ARKIT_POSES
 from raf_training.errors import DataError
 
-__all__ = ["Floats", "RigSource", "Sampler", "Shapes", "build_source"]
+__all__ = ["Floats", "RigSource", "Sampler", "Shapes", "Strange", "build_source"]
 
 Floats = NDArray[np.float32]
 Shapes = dict[str, Floats]  # name -> (V, 3) displacements
@@ -25,6 +25,22 @@ Sampler = Callable[[np.random.Generator], Floats]
 
 # The pose whose motion is centred on each anchor, the first that a rig has.
 _ANCHOR_POSES: Final = (("eyeBlinkLeft",), ("eyeBlinkRight",), ("mouthPucker", "mouthFunnel"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Strange:
+    """What a rig makes of faces that are strangers to it (see :mod:`raf_training.data.consensus`).
+
+    Attributes
+    ----------
+    deltas
+        ``(52, V, 3) float32`` displacements, archive unit.
+    toward
+        ``(D, V, 3) float32`` from the rig's mean face to those of D other families, canonical unit.
+    """
+
+    deltas: Floats
+    toward: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,8 +78,7 @@ class RigSource:
     held_out
         Whether the rig is for tests only; None where training and tests draw identities, or warps, of their own.
     strange
-        ``(52, V, 3) float32`` displacements once a warp has made the face a stranger to the rig (see
-        :mod:`raf_training.data.consensus`); None: the rig's own.
+        What is made of faces that are strangers to the rig; None: what is made of its own.
     """
 
     name: str
@@ -79,7 +94,7 @@ class RigSource:
     sample_weights: Sampler
     fit_weights: Floats | None = None
     held_out: bool | None = None
-    strange: Floats | None = None
+    strange: Strange | None = None
 
     @property
     def is_alone(self) -> bool:

@@ -24,6 +24,11 @@ __all__ = ["PlainHead", "SampleOptions", "draw_head", "draw_sample", "plain_head
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+# Range of the strength of a warp, and of one after a face has been carried towards another family's.
+STRENGTH, WEAK = (0.3, 1.2), (0.0, 0.7)
+# Share of the strangers that are carried so, and how far of the way: in the end lips would crumple.
+BETWEEN, PART = 0.5, (0.25, 0.6)
+
 # What these return depends on their arguments in ways that their types do not say.
 _simplify: Any = fast_simplification.simplify
 _split: Any = trimesh.remesh.subdivide
@@ -42,8 +47,9 @@ class SampleOptions:
     crop_share : share of samples that are cropped to a mask, a head or a bust.
     hole_share : share of samples with a few holes.
     bare_share : share of samples that lose all loose parts; as many again lose a third of them.
-    warp_share : share of samples that a smooth warp carries to a face that no rig has, with the shapes that the rig has
-        for those; a rig without identities, and without others to hold out, is always warped.
+    warp_share : share of samples whose face is carried to one that no rig has, by a smooth warp and, every other, part
+        of the way to another family's mean face, with the shapes that the rig has for strangers; a rig without
+        identities, and without others to hold out, is always warped.
     dress_share : share of samples that wear hats, hair, glasses or collars, which no pose moves.
     """
 
@@ -100,14 +106,24 @@ def _canonical(head: PlainHead) -> PlainHead:
 
 
 def draw_head(
-    source: RigSource, rng: np.random.Generator, options: SampleOptions, wardrobe: Wardrobe | None = None
+    source: RigSource,
+    rng: np.random.Generator,
+    options: SampleOptions,
+    wardrobe: Wardrobe | None = None,
+    warped: bool = False,
 ) -> PlainHead:
-    """Draw an identity, its proportions, a crop, its loose parts, a triangulation, a warp and what it wears."""
-    warped = source.is_alone or rng.random() < options.warp_share
-    if warped and source.strange is not None:
-        source = replace(source, deltas=source.strange)
+    """Draw an identity, its proportions, a crop, its loose parts, a triangulation, a warp and what it wears.
+
+    ``warped``: the face is carried to one that its rig has not, and moves as strangers do.
+    """
     proportion = np.exp(options.proportion * rng.standard_normal(3))
-    head = plain_head(source, source.identity(rng), proportion)
+    strange = source.strange if warped else None
+    if strange is not None:
+        source = replace(source, deltas=strange.deltas)
+    head, strength = plain_head(source, source.identity(rng), proportion), STRENGTH
+    if strange is not None and rng.random() < BETWEEN:
+        way = strange.toward[rng.integers(len(strange.toward))]
+        head, strength = _carried(head, way * rng.uniform(*PART), source.anchor_weights), WEAK
     faces = _triangulate(source.faces, rng)
     faces = faces[_kept_parts(source.part, rng, options)[faces[:, 0]]]
     if rng.random() < options.crop_share:
@@ -118,7 +134,7 @@ def draw_head(
         faces = left
     head = _retriangulate(_compact(head, faces), rng, options)
     if warped:
-        head = _warped(head, rng)
+        head = _warped(head, rng, strength)
     if wardrobe is not None and rng.random() < options.dress_share:
         head = _dressed(head, wardrobe, rng)
     return head
@@ -139,14 +155,24 @@ def _dressed(head: PlainHead, wardrobe: Wardrobe, rng: np.random.Generator) -> P
     )
 
 
-def _warped(head: PlainHead, rng: np.random.Generator) -> PlainHead:
-    warp = draw_warp(rng, strength=float(rng.uniform(0.3, 1.2)))
+def _carried(head: PlainHead, way: Floats, anchor_weights: NDArray[np.float32]) -> PlainHead:
+    """Add displacements (V, 3) to a whole head, its anchors with it."""
+    anchors = head.anchors + anchor_weights @ way
+    return _canonical(PlainHead(head.vertices + way, head.faces, head.deltas, anchors))
+
+
+def _warped(head: PlainHead, rng: np.random.Generator, strength: tuple[float, float]) -> PlainHead:
+    warp = draw_warp(rng, strength=float(rng.uniform(*strength)))
     vertices, deltas = bake(warp, head.vertices, head.deltas)
     return _canonical(PlainHead(vertices, head.faces, deltas, warp(head.anchors)))
 
 
 def draw_sample(
-    source: RigSource, rng: np.random.Generator, options: SampleOptions, wardrobe: Wardrobe | None = None
+    source: RigSource,
+    rng: np.random.Generator,
+    options: SampleOptions,
+    wardrobe: Wardrobe | None = None,
+    warped: bool = False,
 ) -> dict[str, NDArray[np.generic]]:
     """Draw a head and compute what training needs.
 
@@ -156,7 +182,7 @@ def draw_sample(
         The network's inputs under their contract names, float16 except for ``mass`` and ``eigenvalues``;
         ``deltas (P, S, 3) float16`` in canonical units; ``mask (P,) bool``; ``faces (T, 3) int32``, for rendering.
     """
-    head = draw_head(source, rng, options, wardrobe)
+    head = draw_head(source, rng, options, wardrobe, warped)
     surface = Surface.build(head.vertices, head.faces)
     operators = Operators.build(surface.vertices, surface.faces, surface.component, options.eigenpairs)
     origin = np.zeros(len(surface.vertices), dtype=np.int64)
