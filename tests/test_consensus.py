@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import trimesh
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.numpy import load_file
+from scipy.spatial import KDTree
 
 from raf_runtime.contract import ARKIT_POSES
-from raf_training.data.build import BuildPlan, build
-from raf_training.data.consensus import consensus, donors_of
-from raf_training.data.rig_source import Floats, RigSource, build_source
-from raf_training.data.samples import SampleOptions, draw_head
+from raf_training.data import samples
+from raf_training.data.build import STRANGE, BuildPlan, build
+from raf_training.data.consensus import consensus, donors_of, strange_of
+from raf_training.data.rig_source import Floats, RigSource, Strange, build_source
+from raf_training.data.samples import SampleOptions, draw_head, plain_head
 from raf_training.data.sources import load_sources
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
@@ -109,12 +112,56 @@ def test_one_family_alone_keeps_its_shapes(families: dict[str, RigSource]) -> No
     assert consensus(ict, donors_of({"ict": ict})) is ict.deltas
 
 
-@pytest.mark.parametrize("warp_share", [0.0, 1.0])
-def test_only_warped_heads_are_strangers(families: dict[str, RigSource], warp_share: float) -> None:
-    still = replace(families["ict"], strange=np.zeros_like(families["ict"].deltas))
-    options = SampleOptions(warp_share=warp_share, crop_share=0.0, hole_share=0.0, vertices=(1000, 1001))
-    head = draw_head(still, np.random.default_rng(0), options)
-    assert head.deltas.any() == (warp_share == 0)
+AS_IT_IS = SampleOptions(crop_share=0.0, hole_share=0.0, proportion=0.0, vertices=(3000, 3001))
+
+
+@pytest.mark.parametrize("warped", [False, True])
+def test_only_warped_heads_are_strangers(families: dict[str, RigSource], warped: bool) -> None:
+    ict = families["ict"]
+    still = replace(
+        ict, strange=Strange(np.zeros_like(ict.deltas), np.zeros((1, *VERTICES.shape), np.float32))
+    )
+    head = draw_head(still, np.random.default_rng(0), AS_IT_IS, warped=warped)
+    assert head.deltas.any() != warped
+
+
+def test_the_way_to_another_family_leads_to_its_face() -> None:
+    wide = np.array([1.15, 0.9, 1.0], np.float32)
+    first, second = rig("ict", (0.0, 0.4, 0.1)), rig("makehuman", (0.2, 0.2, 0.1))
+    second = replace(second, neutral=second.neutral * wide)
+    strange = strange_of(first, donors_of({"ict": first, "makehuman": second}))
+    assert strange.toward.shape == (1, *VERTICES.shape)
+    there = plain_head(first, first.neutral).vertices + strange.toward[0]
+    goal = plain_head(second, second.neutral).vertices
+    off = KDTree(goal).query(there)[0]
+    apart = KDTree(goal).query(plain_head(first, first.neutral).vertices)[0]
+    assert off.mean() < 0.5 * apart.mean()
+
+
+def test_some_strangers_are_part_of_the_way_to_another_family(
+    families: dict[str, RigSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "WEAK", (0.0, 0.0))
+    monkeypatch.setattr(samples, "STRENGTH", (0.0, 0.0))
+    ict = families["ict"]
+    larger = 2 * plain_head(ict, ict.neutral).vertices[:, :1] * [1.0, 0.0, 0.0]
+    strange = Strange(ict.deltas, np.array([larger], np.float32))
+    source = replace(ict, strange=strange)
+    plain = draw_head(source, np.random.default_rng(0), AS_IT_IS).vertices
+    widths = [
+        np.ptp(draw_head(source, np.random.default_rng(seed), AS_IT_IS, warped=True).vertices, axis=0)
+        for seed in range(20)
+    ]
+    shapes = (
+        np.array(widths)[:, 0]
+        / np.array(widths)[:, 1]
+        / (np.ptp(plain, axis=0)[0] / np.ptp(plain, axis=0)[1])
+    )
+    there = shapes > 1.1
+    assert 4 <= there.sum() <= 16
+    assert shapes[~there] == pytest.approx(1.0, abs=1e-3)
+    least, most = samples.PART
+    assert ((shapes[there] > 1 + 1.9 * least) & (shapes[there] < 1 + 2.1 * most)).all()
 
 
 @pytest.mark.shared_data
@@ -128,6 +175,8 @@ def test_a_build_averages_its_families_once(tmp_path: Path) -> None:
     own = load_sources(DATA, ["vitruvian"])["vitruvian"].deltas
     mean = load_file(files[1])["deltas"]
     assert 0.1 < np.abs(mean - own).mean() / np.abs(own).mean() < 1
+    with safe_open(tmp_path / "000000.safetensors", "np") as file:
+        assert STRANGE in file.metadata()
     written = files[1].stat().st_mtime_ns
     build(replace(plan, samples=2), 1)
     assert files[1].stat().st_mtime_ns == written

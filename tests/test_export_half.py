@@ -36,10 +36,15 @@ def model() -> onnx.ModelProto:
         anchors=3,
         frequencies=2,
         poses=("jawOpen", "mouthPucker"),
+        strangers=True,
     )
     network = RigNetwork(config)
     for parameter in network.head[-1].parameters():
         nn.init.normal_(parameter, std=0.1)
+    assert network.judge is not None and network.strange is not None
+    nn.init.normal_(network.strange)
+    nn.init.normal_(network.judge.verdict.weight)
+    nn.init.zeros_(network.judge.verdict.bias)
     return graph_of(network.eval())
 
 

@@ -18,7 +18,6 @@ from raf_runtime.operators import Operators
 from raf_training.checkpoint import load_network, save_weights
 from raf_training.data.build import STRANGE
 from raf_training.dataset import MIRRORED_POSES, SampleFolder
-from raf_training.errors import DataError
 from raf_training.network import CONFIGS, NetworkConfig, RigNetwork
 from raf_training.strangers import Judge, learn_strangers
 from raf_training.train import TrainPlan, train, validate
@@ -79,7 +78,8 @@ def plan(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainPl
 def moving() -> RigNetwork:
     torch.manual_seed(0)
     network = RigNetwork(TINY)
-    torch.nn.init.normal_(network.head[-1].weight)
+    for parameter in network.head[-1].parameters():
+        torch.nn.init.normal_(parameter)
     assert network.strange is not None
     torch.nn.init.normal_(network.strange)
     return network.eval()
@@ -112,14 +112,18 @@ def test_a_judge_learns_who_is_a_stranger_and_the_network_stays(data: Path) -> N
     heads = SampleFolder(data / "val")
     with torch.no_grad():
         for i in range(len(heads)):
-            assert float(judge(network.anchors(heads[i].surface))) == pytest.approx(float(heads[i].strange), abs=0.4)
+            assert float(judge(network.anchors(heads[i].surface))) == pytest.approx(
+                float(heads[i].strange), abs=0.4
+            )
 
 
 @pytest.mark.parametrize("strangers", [False, True])
-def test_a_judge_needs_both_kinds(tmp_path: Path, strangers: bool) -> None:
-    heads = SampleFolder(write_folder(tmp_path / "train", range(3), strangers))
-    with pytest.raises(DataError, match="mix the folders"):
-        learn_strangers(RigNetwork(TINY), heads, 0, CPU)
+def test_of_one_kind_everybody_is(tmp_path: Path, strangers: bool) -> None:
+    heads, network = SampleFolder(write_folder(tmp_path / "train", range(3), strangers)), RigNetwork(TINY)
+    judge = learn_strangers(network, heads, 0, CPU)
+    with torch.no_grad():
+        said = float(judge(network.anchors(heads[0].surface)))
+    assert said == pytest.approx(float(strangers), abs=1e-4)
 
 
 def test_known_faces_and_strangers_move_in_ways_of_their_own(plan: TrainPlan) -> None:
@@ -130,7 +134,9 @@ def test_known_faces_and_strangers_move_in_ways_of_their_own(plan: TrainPlan) ->
     assert found["egg"] == pytest.approx(report["egg"])
     # Without its judge it takes strangers for faces that it knows.
     network.judge = Judge(TINY.anchors)
-    assert validate(network.config, network.state_dict(), SampleFolder(plan.val), CPU)["egg"] > 2 * report["egg"]
+    assert (
+        validate(network.config, network.state_dict(), SampleFolder(plan.val), CPU)["egg"] > 2 * report["egg"]
+    )
 
 
 def test_older_weights_begin_with_nobody(plan: TrainPlan, tmp_path: Path) -> None:

@@ -9,15 +9,12 @@ Axis legend: A anchors, H heads.
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
-
-from raf_training.errors import DataError
 
 if TYPE_CHECKING:
     from raf_training.dataset import SampleFolder
@@ -29,7 +26,7 @@ HIDDEN = 128
 # Before a judge has learned anything, nobody is a stranger: logit of that.
 NOBODY = -12.0
 # Heads that it learns from at most, passes over them, and how many at once.
-HEADS, PASSES, BATCH = 6000, 60, 64
+HEADS, PASSES, BATCH = 10_000, 60, 64
 RATE, DECAY, DROPOUT = 1e-3, 1e-2, 0.3
 
 
@@ -68,7 +65,7 @@ def learn_strangers(network: RigNetwork, heads: SampleFolder, seed: int, device:
     network : RigNetwork
         With anchors; it does not change.
     heads : SampleFolder
-        Some of them strangers, some not.
+        If none of them is a stranger, or all are, so is everybody.
     seed : int
         Of the order, the augmentation and the first weights.
     device : torch.device
@@ -77,11 +74,6 @@ def learn_strangers(network: RigNetwork, heads: SampleFolder, seed: int, device:
     -------
     Judge
         To take the place of the network's own.
-
-    Raises
-    ------
-    DataError
-        If none, or all, of the heads are strangers.
     """
     count = min(HEADS, len(heads))
     places, strange = list[Tensor](), list[bool]()
@@ -89,21 +81,22 @@ def learn_strangers(network: RigNetwork, heads: SampleFolder, seed: int, device:
         for sample in tqdm(heads.stream(seed, 0, count), total=count, desc="strangers", unit="head"):
             places.append(network.anchors(sample.to(device).surface).flatten().cpu())
             strange.append(sample.strange)
-    if all(strange) or not any(strange):
-        raise DataError("a judge of strangers learns from warped and from plain heads; mix the folders")
     inputs, truth = torch.stack(places), torch.tensor(strange, dtype=torch.float32)
     judge = Judge(inputs.shape[1] // 3)
+    share = truth.mean()
+    if share in (0, 1):
+        judge.verdict.bias.fill_(-NOBODY if share else NOBODY)
+        return judge.to(device)
     judge.middle, judge.spread = inputs.mean(0), inputs.std(0) + 1e-6
     inputs = (inputs - judge.middle) / judge.spread
-    share = truth.mean()
     weight = torch.where(truth > 0, 0.5 / share, 0.5 / (1 - share))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        judge.hidden.reset_parameters()
         judge.requires_grad_(True)
+        judge.hidden.reset_parameters()
+        judge.verdict.reset_parameters()
         layers = nn.Sequential(judge.hidden, nn.ReLU(), nn.Dropout(DROPOUT), judge.verdict)
         optimizer = torch.optim.AdamW(layers.parameters(), lr=RATE, weight_decay=DECAY)
-        nn.init.zeros_(judge.verdict.bias)
         for _ in range(PASSES):
             for some in torch.randperm(count).split(BATCH):
                 loss = functional.binary_cross_entropy_with_logits(
@@ -112,4 +105,4 @@ def learn_strangers(network: RigNetwork, heads: SampleFolder, seed: int, device:
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-    return copy.deepcopy(judge).requires_grad_(False).to(device)
+    return judge.requires_grad_(False).to(device)
