@@ -37,14 +37,15 @@ def model() -> onnx.ModelProto:
         frequencies=2,
         poses=("jawOpen", "mouthPucker"),
         strangers=True,
+        families=("one", "two"),
     )
     network = RigNetwork(config)
     for parameter in network.head[-1].parameters():
         nn.init.normal_(parameter, std=0.1)
     assert network.judge is not None and network.strange is not None
     nn.init.normal_(network.strange)
-    nn.init.normal_(network.judge.verdict.weight)
-    nn.init.zeros_(network.judge.verdict.bias)
+    nn.init.normal_(network.judge.middle)
+    nn.init.normal_(network.judge.whitening, std=0.1)
     return graph_of(network.eval())
 
 

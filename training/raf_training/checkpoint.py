@@ -85,8 +85,8 @@ def load_network(path: Path) -> tuple[RigNetwork, dict[str, str]]:
             about = dict(file.metadata() or {})
             weights = {name: file.get_tensor(name) for name in file.keys()}
         fields: dict[str, Any] = json.loads(about["config"])
-        # Weights from before there were marks have none.
-        fields |= {name: tuple(fields.get(name, ())) for name in ("poses", "marks")}
+        # Older weights have no marks, nor families.
+        fields |= {name: tuple(fields.get(name, ())) for name in ("poses", "marks", "families")}
         network = RigNetwork(NetworkConfig(**fields))
         network.load_state_dict(weights)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -62,6 +62,8 @@ class SampleFolder:
 
     Attributes
     ----------
+    families : tuple of str
+        Whose samples are in the folder, in alphabetical order.
     attribution : dict
         Family -> what must be said of its data.
 
@@ -94,6 +96,7 @@ class SampleFolder:
                 )
             del self.attribution[leave_out]
             self.paths = [path for path in self.paths if _family(path) != leave_out]
+        self.families = tuple(sorted(set(families) - {leave_out}))
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -75,6 +75,6 @@ def optimizers_of(network: RigNetwork, rate: float) -> tuple[torch.optim.Optimiz
         ends.append(network.encoder.embed.weight)
     outside = {id(weight) for weight in ends}
     hidden, others = list[nn.Parameter](), list[nn.Parameter]()
-    for weight in filter(lambda weight: weight.requires_grad, network.parameters()):
+    for weight in network.parameters():
         (hidden if weight.ndim == 2 and id(weight) not in outside else others).append(weight)
     return Muon(hidden, rate), torch.optim.AdamW(others, lr=rate, weight_decay=1e-4, fused=True)

@@ -39,8 +39,8 @@ class NetworkConfig:
     anchors : A, points that the encoder places on the surface; vertices are described relative to them. The first
         ``len(marks)`` are taught to lie where the poses ``marks`` move the face most, the others are free.
     marks : names of poses, at most A.
-    strangers : whether the network judges by the anchors how far a face is a stranger to every rig it learned from,
-        and moves it accordingly (:mod:`raf_training.strangers`).
+    strangers : whether the network moves strangers, faces unlike all that it has learned from, in a way of their own.
+    families : whose faces it judges not to be strangers (:mod:`raf_training.strangers`); without any, nobody is one.
     frequencies : octaves of the Fourier encoding of positions.
     poses : the names behind the P outputs (or entries of the pose vector).
     """
@@ -58,6 +58,7 @@ class NetworkConfig:
     poses: tuple[str, ...] = ARKIT_POSES
     marks: tuple[str, ...] = ()
     strangers: bool = False
+    families: tuple[str, ...] = ()
 
 
 # Poses that move a small part of the face, wherever that part is on this head.
@@ -112,7 +113,7 @@ class RigNetwork(nn.Module):
             else None
         )
         self.log_reach = nn.Parameter(torch.zeros(config.anchors))
-        self.judge = Judge(config.anchors) if config.strangers else None
+        self.judge = Judge(len(config.families), 3 * config.anchors + pooled) if config.families else None
         # What is added to the features of a stranger.
         self.strange = nn.Parameter(torch.zeros(config.width)) if config.strangers else None
         self.embed = nn.Linear(described, config.width)
@@ -131,7 +132,7 @@ class RigNetwork(nn.Module):
         self.head = nn.Sequential(nn.Linear(config.width, 2 * config.width), nn.ReLU(), emit)
 
     def forward(
-        self, surface: SurfaceTensors, pose: Tensor | None = None, strange: float | None = None
+        self, surface: SurfaceTensors, pose: Tensor | None = None, strange: Tensor | float | None = None
     ) -> Tensor:
         """Predict displacements.
 
@@ -141,8 +142,8 @@ class RigNetwork(nn.Module):
             One head, in canonical frame and units.
         pose : (P,) or (B, P) float32, only with ``pose_blocks > 0``
             Activation of every pose, once or several times. What does not depend on it is computed once.
-        strange : float, optional
-            How far the face is a stranger, for a network that judges; by default it does so itself.
+        strange : float or () float32, optional
+            How far the face is a stranger; by default the network judges that by itself, if it can.
 
         Returns
         -------
@@ -150,13 +151,14 @@ class RigNetwork(nn.Module):
         """
         return self.displacements_and_anchors(surface, pose, strange)[0]
 
-    def anchors(self, surface: SurfaceTensors) -> Tensor:
-        """Places (A, 3) of the anchors of a network with an encoder."""
+    def summary(self, surface: SurfaceTensors) -> Tensor:
+        """What a network with an encoder makes of a whole head: anchors and global vector (3 A + G,)."""
         assert self.encoder is not None
-        return self.encoder(self._local(surface), surface)[1]
+        pooled, anchors = self.encoder(self._local(surface), surface)
+        return torch.cat([anchors.flatten(), pooled])
 
     def displacements_and_anchors(
-        self, surface: SurfaceTensors, pose: Tensor | None = None, strange: float | None = None
+        self, surface: SurfaceTensors, pose: Tensor | None = None, strange: Tensor | float | None = None
     ) -> tuple[Tensor, Tensor]:
         """Predict displacements as :meth:`forward` does, and the anchors (A, 3) on the way, for their own loss."""
         local = self._local(surface)
@@ -185,7 +187,12 @@ class RigNetwork(nn.Module):
         return torch.cat(features, dim=1)
 
     def _embedded(
-        self, local: Tensor, positions: Tensor, anchors: Tensor, pooled: Tensor, strange: float | None
+        self,
+        local: Tensor,
+        positions: Tensor,
+        anchors: Tensor,
+        pooled: Tensor,
+        strange: Tensor | float | None,
     ) -> Tensor:
         """Map the features of each vertex, those relative to the anchors and the global vector to channels (V, C).
 
@@ -198,8 +205,10 @@ class RigNetwork(nn.Module):
         of_offsets = of_offsets.unflatten(1, (count, 3))
         of_local = of_local + functional.pad(of_offsets.sum(1), (0, local.shape[1] - 3))
         constant = self.embed.bias + of_pooled @ pooled - of_offsets.flatten(1) @ anchors.flatten()
-        if self.judge is not None and self.strange is not None:
-            constant = constant + (self.judge(anchors) if strange is None else strange) * self.strange
+        if strange is None and self.judge is not None:
+            strange = self.judge(torch.cat([anchors.flatten(), pooled]))
+        if strange is not None and self.strange is not None:
+            constant = constant + strange * self.strange
         # One axis after the other: no (V, A, 3) here either, and no product that half precision would round.
         x, y, z = (positions[:, axis, None] - anchors[:, axis] for axis in range(3))
         squares = x * x + y * y + z * z

@@ -1,10 +1,12 @@
-"""Judging whether a face is a stranger: unlike those of every rig that a network has learned from.
+"""Judging whether a face is a stranger: unlike those of every family that a network has learned from.
 
-How far a smile goes is each rig's own choice. Faces of its rigs a network moves by that rig's choices, strangers by the
-mean of all (:mod:`raf_training.data.consensus`). While it learns, it is told which a head is; afterwards a small
-perceptron learns to judge that by where the anchors lie, from the same heads, the network itself unchanged.
+How far a smile goes is each rig's own choice. Faces of the families that it knows a network moves by their rigs'
+choices, strangers by the mean of all (:mod:`raf_training.data.consensus`). While it learns, it is told which a head is.
+Afterwards it judges by itself: what its encoder makes of a whole head (anchors and global vector, the summary) is
+normally distributed in each family, and a stranger is who lies further from all of them, by Mahalanobis' distance, than
+their own heads do. Nothing needs to be known of strangers for that.
 
-Axis legend: A anchors, H heads.
+Axis legend: F families, D numbers of a summary, H heads.
 """
 
 from __future__ import annotations
@@ -13,96 +15,112 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from tqdm import tqdm
 
 if TYPE_CHECKING:
     from raf_training.dataset import SampleFolder
     from raf_training.network import RigNetwork
 
-__all__ = ["Judge", "learn_strangers"]
+__all__ = ["Judge", "learn_families"]
 
-HIDDEN = 128
-# Before a judge has learned anything, nobody is a stranger: logit of that.
-NOBODY = -12.0
-# Heads that it learns from at most, passes over them, and how many at once.
-HEADS, PASSES, BATCH = 10_000, 60, 64
-RATE, DECAY, DROPOUT = 1e-3, 1e-2, 0.3
+# Heads that are looked at, at most.
+HEADS = 10_000
+# Added to the variances of a family, as a share of their mean: directions in which few heads differ count for less.
+SHRINK = 0.03
+# Share of the families' own heads within the distance where a face is half a stranger.
+WITHIN = 0.95
+# How steeply strangeness grows with the logarithm of the squared distance: from 0.1 to 0.9 over a factor of 1.7.
+STEEP = 8.0
 
 
 class Judge(nn.Module):
-    """How far a face is a stranger, by its anchors.
+    """How far a face is a stranger, by its summary.
 
-    Its products are written as sums: in half precision these stay in single precision.
+    Products are written as sums: in half precision these stay in single precision.
+
+    Attributes
+    ----------
+    middle : (F, D), mean summary of each family.
+    whitening : (F, D, D), carries offsets from it to those of unit variance over the root of D.
+    border : (), logarithm of the squared distance where a face is half a stranger.
     """
 
     middle: Tensor
-    spread: Tensor
+    whitening: Tensor
+    border: Tensor
 
-    def __init__(self, anchors: int) -> None:
+    def __init__(self, families: int, numbers: int) -> None:
         super().__init__()
-        self.register_buffer("middle", torch.zeros(3 * anchors))
-        self.register_buffer("spread", torch.ones(3 * anchors))
-        self.hidden = nn.Linear(3 * anchors, HIDDEN)
-        self.verdict = nn.Linear(HIDDEN, 1)
-        nn.init.zeros_(self.verdict.weight)
-        nn.init.constant_(self.verdict.bias, NOBODY)
-        # Displacements do not teach it.
-        self.requires_grad_(False)
+        self.register_buffer("middle", torch.zeros(families, numbers))
+        self.register_buffer("whitening", torch.zeros(families, numbers, numbers))
+        self.register_buffer("border", torch.zeros(()))
 
-    def forward(self, anchors: Tensor) -> Tensor:
-        """Map anchors (A, 3) to a share (): 0 for a face of a known rig, 1 for a stranger."""
-        places = (anchors.flatten() - self.middle) / self.spread
-        hidden = ((self.hidden.weight * places).sum(1) + self.hidden.bias).relu()
-        return ((self.verdict.weight[0] * hidden).sum() + self.verdict.bias[0]).sigmoid()
+    def forward(self, summary: Tensor) -> Tensor:
+        """Map a summary (D,) to a share (): 0 for a face of a known family, 1 for a stranger."""
+        return (STEEP * (self.log_distance(summary) - self.border)).sigmoid()
+
+    def log_distance(self, summary: Tensor) -> Tensor:
+        """Logarithm () of the squared distance from the nearest family; about 0 for its own heads."""
+        offset = ((summary - self.middle)[:, :, None] * self.whitening).sum(1)  # (F, D)
+        return offset.square().sum(1).min().clamp(min=1e-6).log()
 
 
-def learn_strangers(network: RigNetwork, heads: SampleFolder, seed: int, device: torch.device) -> Judge:
-    """Teach a judge, by cross-entropy in which strangers and others weigh alike.
+def learn_families(
+    network: RigNetwork, heads: SampleFolder, seed: int, device: torch.device
+) -> tuple[tuple[str, ...], Judge]:
+    """Learn how the families that a network knows are distributed.
 
     Parameters
     ----------
     network : RigNetwork
-        With anchors; it does not change.
+        With an encoder; it does not change.
     heads : SampleFolder
-        If none of them is a stranger, or all are, so is everybody.
+        Strangers among them are passed over. A family without any other head is far from everybody.
     seed : int
-        Of the order, the augmentation and the first weights.
+        Of the order and the augmentation.
     device : torch.device
 
     Returns
     -------
-    Judge
-        To take the place of the network's own.
+    tuple of str, Judge
+        The families, and who knows them.
     """
     count = min(HEADS, len(heads))
-    places, strange = list[Tensor](), list[bool]()
+    summaries, strange, names = list[Tensor](), list[bool](), list[str]()
     with torch.no_grad():
-        for sample in tqdm(heads.stream(seed, 0, count), total=count, desc="strangers", unit="head"):
-            places.append(network.anchors(sample.to(device).surface).flatten().cpu())
+        for sample in tqdm(heads.stream(seed, 0, count), total=count, desc="families", unit="head"):
+            summaries.append(network.summary(sample.to(device).surface).cpu().double())
             strange.append(sample.strange)
-    inputs, truth = torch.stack(places), torch.tensor(strange, dtype=torch.float32)
-    judge = Judge(inputs.shape[1] // 3)
-    share = truth.mean()
-    if share in (0, 1):
-        judge.verdict.bias.fill_(-NOBODY if share else NOBODY)
-        return judge.to(device)
-    judge.middle, judge.spread = inputs.mean(0), inputs.std(0) + 1e-6
-    inputs = (inputs - judge.middle) / judge.spread
-    weight = torch.where(truth > 0, 0.5 / share, 0.5 / (1 - share))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        judge.requires_grad_(True)
-        judge.hidden.reset_parameters()
-        judge.verdict.reset_parameters()
-        layers = nn.Sequential(judge.hidden, nn.ReLU(), nn.Dropout(DROPOUT), judge.verdict)
-        optimizer = torch.optim.AdamW(layers.parameters(), lr=RATE, weight_decay=DECAY)
-        for _ in range(PASSES):
-            for some in torch.randperm(count).split(BATCH):
-                loss = functional.binary_cross_entropy_with_logits(
-                    layers(inputs[some])[:, 0], truth[some], weight[some]
-                )
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-    return judge.requires_grad_(False).to(device)
+            names += [] if sample.strange else [sample.source.partition("/")[0]]
+    known = torch.stack(summaries)[~torch.tensor(strange)]
+    families = tuple(sorted({*heads.families, *names}))
+    family = torch.tensor([families.index(name) for name in names], dtype=torch.int64)
+    # The border is that of heads which the distributions were not made of: halves take turns.
+    even = torch.arange(len(known)) % 2 == 0
+    distances = [
+        judge.log_distance(summary.float())
+        for half in (even, ~even)
+        for judge in (_judge(known[half], family[half], len(families)),)
+        for summary in known[~half]
+    ]
+    judge = _judge(known, family, len(families))
+    if distances:
+        judge.border = torch.stack(distances).quantile(WITHIN)
+    return families, judge.to(device)
+
+
+def _judge(known: Tensor, family: Tensor, families: int) -> Judge:
+    """A judge without a border, by summaries (H, D) and families (H,)."""
+    size = known.shape[1]
+    judge = Judge(families, size)
+    for index in range(families):
+        own = known[family == index]
+        if not len(own):
+            judge.whitening[index] = 1e6 * torch.eye(size)
+            continue
+        offset = own - own.mean(0)
+        variances, axes = torch.linalg.eigh(offset.T @ offset / len(own))
+        variances = variances.clamp(min=0) + SHRINK * variances.mean() + 1e-9
+        judge.middle[index] = own.mean(0)
+        judge.whitening[index] = axes / (size * variances).sqrt()
+    return judge

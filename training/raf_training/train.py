@@ -32,7 +32,7 @@ from raf_training.losses.displacement import displacement_loss, on_open_jaw
 from raf_training.muon import optimizers_of
 from raf_training.network import CONFIGS, NetworkConfig, RigNetwork
 from raf_training.revival import revive
-from raf_training.strangers import learn_strangers
+from raf_training.strangers import learn_families
 
 __all__ = ["TrainPlan", "commit_of_checkout", "device_of", "schedule", "train", "validate"]
 
@@ -109,9 +109,9 @@ def train(plan: TrainPlan) -> dict[str, float]:
         given, about = load_network(plan.init)
         # What the initial weights have learned from stays in those that follow.
         attribution = [*dict.fromkeys(about.get("attribution", "").splitlines() + attribution)]
-        if replace(given.config, strangers=network.config.strangers) != network.config:
+        if replace(given.config, strangers=network.config.strangers, families=()) != network.config:
             raise ModelError(f"{plan.init} is of {given.config}, not of --config {plan.config}")
-        # Weights from before networks judged who is a stranger begin with nobody.
+        # Which families it knows is judged anew in the end; older weights know no strangers.
         network.load_state_dict(given.state_dict(), strict=False)
     if network.config.pose_blocks:
         raise DataError(
@@ -188,11 +188,12 @@ def train(plan: TrainPlan) -> dict[str, float]:
                 )
     if network.config.strangers:
         network.load_state_dict(weights)
-        network.judge = learn_strangers(network.eval(), heads, plan.seed, device)
-        weights = half_digits(network, network.state_dict())
+        families, judge = learn_families(network.eval(), heads, plan.seed, device)
+        config = replace(network.config, families=families)
+        weights |= {f"judge.{name}": value for name, value in judge.state_dict().items()}
         about = _about(plan, attribution, len(heads), max(first, plan.steps), commit)
-        save_weights(plan.out / "weights.safetensors", weights, network.config, about)
-        report = validate(network.config, weights, held_out, device)
+        save_weights(plan.out / "weights.safetensors", weights, config, about)
+        report = validate(config, weights, held_out, device)
     return report
 
 
