@@ -42,7 +42,7 @@ def tensors_of(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> Surfa
 def sample() -> Sample:
     random = torch.Generator().manual_seed(1)
     mask = torch.rand(P, generator=random) < 0.8
-    return Sample(tensors_of(*head()), torch.randn(P, V, 3, generator=random), mask, "ict")
+    return Sample(tensors_of(*head()), torch.randn(P, V, 3, generator=random), mask, "ict", False)
 
 
 def answer(surface: SurfaceTensors) -> Tensor:
