@@ -28,9 +28,9 @@ HEADS = 10_000
 # Added to the variances of a family, as a share of their mean: directions in which few heads differ count for less.
 SHRINK = 0.03
 # Share of the families' own heads within the distance where a face is half a stranger.
-WITHIN = 0.9
-# How steeply strangeness grows with the logarithm of the squared distance: from 0.1 to 0.9 over a factor of 1.7.
-STEEP = 8.0
+WITHIN = 0.98
+# How steeply strangeness grows with the logarithm of the squared distance: from 0.1 to 0.9 over a factor of 1.4.
+STEEP = 12.0
 
 
 class Judge(nn.Module):
