@@ -29,8 +29,9 @@ HEADS = 10_000
 SHRINK = 0.03
 # Share of the families' own heads within the distance where a face is half a stranger.
 WITHIN = 0.98
-# How steeply strangeness grows with the logarithm of the squared distance: from 0.1 to 0.9 over a factor of 1.4.
-STEEP = 12.0
+# How steeply strangeness grows with the logarithm of the squared distance: from 0 to 1 over a factor of 1.4.
+# Beyond, where most faces are, it does not depend on how summaries are rounded.
+STEEP = 3.0
 
 
 class Judge(nn.Module):
@@ -57,7 +58,7 @@ class Judge(nn.Module):
 
     def forward(self, summary: Tensor) -> Tensor:
         """Map a summary (D,) to a share (): 0 for a face of a known family, 1 for a stranger."""
-        return (STEEP * (self.log_distance(summary) - self.border)).sigmoid()
+        return (0.5 + STEEP * (self.log_distance(summary) - self.border)).clamp(0, 1)
 
     def log_distance(self, summary: Tensor) -> Tensor:
         """Logarithm () of the squared distance from the nearest family; about 0 for its own heads."""
