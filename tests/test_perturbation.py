@@ -188,6 +188,5 @@ def test_a_character_is_rigged_like_its_head(rigger: raf_sdk.Rigger) -> None:
     place[used] = np.arange(len(used))
     head = faces[(place >= 0)[faces].all(axis=1)]
     alone = rigger.rig((vertices[used], place[head])).deltas.astype(np.float64)
-    # 0.08 measured: the aim is missed, with a neck and chest the face is a little of a stranger.
-    assert difference(whole[:, used], alone) < 0.09
+    assert difference(whole[:, used], alone) < 0.05
     assert not whole[:, vertices[:, 1] < 4].any()

@@ -103,7 +103,7 @@ def test_the_network_goes_by_its_judge(data: Path) -> None:
 
 
 @torch.no_grad()
-def test_distance_is_that_of_mahalanobis_from_the_nearest_family(tmp_path: Path) -> None:
+def test_distance_is_that_of_mahalanobis_from_the_nearest_family() -> None:
     """Against SciPy, on summaries that are drawn from two normal distributions."""
     rng = np.random.default_rng(0)
     mixing = rng.standard_normal((2, 5, 5))
