@@ -14,9 +14,9 @@ Nothing may leave the range of fp16, and the network stays what it is:
   largest of them, and their product multiplied by it.
 - Weightings of all vertices, which sum to one, are scaled for their product alone.
 - The few products of coordinates, which place anchors and describe vertices by them, stay in fp32: their rounding
-  shifts what all vertices are told. So do those that spread a spectrum over the vertices: of all roundings, that of
-  diffused features did most harm, at a few vertices of a tongue. They are put down as convolutions and as sums of
-  products: TensorRT-RTX has no matrix products in fp32 for a T4.
+  shifts what all vertices are told. So do those that spread a spectrum over the vertices, and all that anchors are
+  placed by but for the sums over all vertices: of all roundings, theirs did most harm, at a few vertices of a tongue.
+  They are put down as convolutions and as sums of products: TensorRT-RTX has no matrix products in fp32 for a T4.
 - Every product takes what it has for each vertex (features, basis, gradients) in two parts, its leading digits and the
   rest: its rounding would be the largest error of all. Weights have the digits of fp16 from training on
   (:func:`raf_training.checkpoint.half_digits`).
@@ -83,6 +83,7 @@ class _Rewriter:
         self.renamed: dict[str, str] = {}
         self.narrow: dict[str, str] = {}
         self.widened: dict[str, str] = {}
+        self.placing = self.before_anchors()
         # Left factor of a product -> what its result is to be multiplied by.
         self.undo: dict[str, str] = {}
         for name, factor in _SCALES.items():
@@ -102,29 +103,30 @@ class _Rewriter:
         copy = NodeProto()
         copy.CopyFrom(node)
         copy.input[:] = [self.renamed.get(name, name) for name in node.input]
-        if node.op_type in _PRODUCTS and self.is_exact(node):
-            self.exactly(copy)
-            return
         if node.op_type not in _PRODUCTS:
             self.nodes.append(copy)
             if node.op_type == "Add" and set(node.input) == set(_GRADIENTS):
                 self.undo[node.output[0]] = self.undo[copy.input[0]]
             return
-        if self.is_weighting(node.input[0]):
+        exact = self.is_exact(node)
+        if not exact and self.is_weighting(node.input[0]):
             copy.input[0] = self.add("Mul", copy.input[0], self.constant(_WEIGHTING))
             self.undo[copy.input[0]] = self.constant(1 / _WEIGHTING)
         undo, output = self.undo.get(copy.input[0]), node.output[0]
         wide = output if undo is None else f"{output}_scaled"
-        maker = self.makers.get(node.input[0])
-        over_vertices = maker is not None and maker.op_type == "Transpose"
-        self.in_two(copy, 1 if over_vertices else 0, wide)
+        if exact:
+            self.exactly(copy, wide)
+        else:
+            maker = self.makers.get(node.input[0])
+            over_vertices = maker is not None and maker.op_type == "Transpose"
+            self.in_two(copy, 1 if over_vertices else 0, wide)
         if undo is not None:
             self.nodes.append(helper.make_node("Mul", [wide, undo], [output]))
 
-    def exactly(self, node: NodeProto) -> None:
+    def exactly(self, node: NodeProto, result: str) -> None:
         """Put a product down in fp32, as a convolution over the vertices or as a sum of products of numbers."""
         left, right = node.input[:2]
-        if node.op_type == "Gemm" or left == self.renamed[_SPREAD]:
+        if node.op_type == "Gemm" or left in (self.renamed[_SPREAD], *self.undo):
             if batched := right in self.batched:
                 right = self.add("Squeeze", right, self.axes(0))
             kernel = right if node.op_type == "Gemm" else self.add("Transpose", right)
@@ -139,7 +141,7 @@ class _Rewriter:
         else:  # a matrix and a vector
             summed = self.add("ReduceSum", self.add("Mul", left, right), self.axes(1), keepdims=0)
         bias = node.input[2] if len(node.input) > 2 else self.constant(0.0)
-        self.nodes.append(helper.make_node("Add", [summed, bias], [node.output[0]]))
+        self.nodes.append(helper.make_node("Add", [summed, bias], [result]))
 
     def in_two(self, node: NodeProto, factor: int, result: str) -> None:
         """Put a product down, once for the leading digits of one factor and once for the rest."""
@@ -187,7 +189,22 @@ class _Rewriter:
 
     def is_exact(self, node: NodeProto) -> bool:
         """Whether a product stays in fp32."""
-        return node.input[0] == _SPREAD or any(self.is_of_places(name) for name in node.input[:2])
+        left = node.input[0]
+        if node.output[0] in self.placing and (node.op_type == "Gemm" or self.renamed.get(left, left) in self.undo):
+            return True
+        return left == _SPREAD or any(self.is_of_places(name) for name in node.input[:2])
+
+    def before_anchors(self) -> set[str]:
+        """Names of all tensors that the weights of the anchors are made of."""
+        found: set[str] = set()
+        pads = {name for name, node in self.makers.items() if node.op_type == "Pad"}
+        queue = [node.input[0] for node in self.graph.node if pads & set(node.input)]
+        while queue:
+            name = queue.pop()
+            if name in self.makers and name not in found:
+                found.add(name)
+                queue += self.makers[name].input
+        return found
 
     def is_of_places(self, name: str) -> bool:
         """Whether a tensor holds coordinates: features with positions among them, or what makes or takes anchors."""
