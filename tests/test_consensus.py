@@ -21,6 +21,7 @@ from raf_training.data.consensus import consensus, donors_of, strange_of
 from raf_training.data.rig_source import Floats, RigSource, Strange, build_source
 from raf_training.data.samples import SampleOptions, draw_head, plain_head
 from raf_training.data.sources import load_sources
+from raf_training.errors import DataError
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 BALL = trimesh.creation.icosphere(subdivisions=4, radius=2.0)
@@ -181,3 +182,10 @@ def test_a_build_averages_its_families_once(tmp_path: Path) -> None:
     build(replace(plan, samples=2), 1)
     assert files[1].stat().st_mtime_ns == written
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
+    # As it was written before samples were marked.
+    manifest = tmp_path / "manifest.json"
+    told = json.loads(manifest.read_text())
+    assert told.pop("strangers") == "marked"
+    manifest.write_text(json.dumps(told))
+    with pytest.raises(DataError, match="another plan"):
+        build(replace(plan, samples=3), 1)

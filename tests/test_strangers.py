@@ -2,72 +2,51 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-import trimesh
-from safetensors.numpy import save_file
 from scipy.spatial.distance import mahalanobis
 
-from raf_runtime.contract import ARKIT_POSES
 from raf_runtime.errors import ModelError
-from raf_runtime.operators import Operators
 from raf_training import strangers
 from raf_training.checkpoint import load_network, save_weights
-from raf_training.data.build import STRANGE
-from raf_training.dataset import MIRRORED_POSES, SampleFolder
-from raf_training.network import CONFIGS, NetworkConfig, RigNetwork
+from raf_training.dataset import SampleFolder
+from raf_training.network import CONFIGS, RigNetwork
 from raf_training.strangers import Judge, learn_families
 from raf_training.train import TrainPlan, train, validate
 
-P = len(ARKIT_POSES)
-TINY = NetworkConfig(
-    eigenpairs=12,
-    width=16,
-    gradients=8,
-    trunk_blocks=1,
-    encoder_width=8,
-    encoder_gradients=4,
-    encoder_blocks=1,
-    anchors=4,
-    frequencies=1,
-    strangers=True,
-)
+if TYPE_CHECKING:
+    from tests.eggs import TINY as KNOWN_ONLY
+    from tests.eggs import Egg, write_eggs
+else:
+    sys.path.append(str(Path(__file__).parent))  # tests are no package
+    from eggs import TINY as KNOWN_ONLY
+    from eggs import Egg, write_eggs
+
+TINY = replace(KNOWN_ONLY, strangers=True)
 CPU = torch.device("cpu")
 
 
-def write_folder(folder: Path, seeds: range, all_strange: bool | None = None) -> Path:
-    """Eggs that are tall or wide, which are strangers: the poses of these go the other way."""
-    folder.mkdir()
-    (folder / "manifest.json").write_text(
-        json.dumps({"families": ["egg"], "attribution": {"egg": "Eggs by nobody (CC0)"}})
-    )
-    ball = trimesh.creation.icosphere(subdivisions=1)
-    motion = 0.1 * np.random.default_rng(0).standard_normal((P, 3, 3))
-    flip = np.array([-1.0, 1.0, 1.0])
-    motion = motion + flip[:, None] * motion[MIRRORED_POSES.numpy()] * flip
+def eggs(seeds: range, all_strange: bool | None = None) -> list[Egg]:
+    """Eggs that are tall, or wide, which are strangers."""
+    result = []
     for seed in seeds:
-        rng = np.random.default_rng(seed)
         strange = seed % 2 == 0 if all_strange is None else all_strange
-        radii = rng.uniform(1.9, 2.1, 3) * ([1.3, 0.8, 1.0] if strange else [0.9, 1.2, 1.0])
-        vertices, faces = np.asarray(ball.vertices) * radii, np.asarray(ball.faces, dtype=np.int64)
-        operators = Operators.build(vertices, faces, np.zeros(len(vertices), np.int64), TINY.eigenpairs)
-        deltas = np.einsum("pij,vj->pvi", -motion if strange else motion, vertices)
-        arrays = {"deltas": deltas.astype(np.float16), "mask": np.ones(P, dtype=np.bool_)}
-        about = {"source": "egg/wide" if strange else "egg/tall"} | ({STRANGE: "yes"} if strange else {})
-        save_file(operators.as_inputs() | arrays, folder / f"{seed:06d}.safetensors", metadata=about)
-    return folder
+        radii = np.random.default_rng(seed).uniform(1.9, 2.1, 3)
+        result.append(Egg(radii * ([1.3, 0.8, 1.0] if strange else [0.9, 1.2, 1.0]), strange))
+    return result
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("eggs")
-    write_folder(folder / "train", range(40))
-    write_folder(folder / "val", range(40, 48))
+    write_eggs(folder / "train", eggs(range(40)))
+    write_eggs(folder / "val", eggs(range(40, 48)))
     return folder
 
 
@@ -139,7 +118,7 @@ def test_families_are_known_and_strangers_not_and_the_network_stays(data: Path) 
 
 @pytest.mark.parametrize("strange", [False, True])
 def test_of_strangers_alone_no_family_is_known(tmp_path: Path, strange: bool) -> None:
-    heads, network = SampleFolder(write_folder(tmp_path / "train", range(8), strange)), moving()
+    heads, network = SampleFolder(write_eggs(tmp_path / "train", eggs(range(8), strange))), moving()
     _, judge = learn_families(network, heads, 0, CPU)
     with torch.no_grad():
         said = [float(judge(network.summary(heads[i].surface))) for i in range(len(heads))]

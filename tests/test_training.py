@@ -4,73 +4,43 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-import trimesh
-from safetensors.numpy import save_file
 from torch import Tensor
 
-from raf_runtime.contract import ARKIT_POSES
 from raf_runtime.errors import DeviceError, ModelError
-from raf_runtime.operators import Operators
 from raf_training.checkpoint import load_network
 from raf_training.cli import main
-from raf_training.dataset import MIRRORED_POSES, SampleFolder
+from raf_training.dataset import SampleFolder
 from raf_training.errors import DataError
 from raf_training.losses.displacement import displacement_loss
-from raf_training.network import CONFIGS, NetworkConfig, RigNetwork
+from raf_training.network import CONFIGS, RigNetwork
 from raf_training.train import TrainPlan, schedule, train, validate
 
-P = len(ARKIT_POSES)
-TINY = NetworkConfig(
-    eigenpairs=12,
-    width=16,
-    gradients=8,
-    trunk_blocks=1,
-    encoder_width=8,
-    encoder_gradients=4,
-    encoder_blocks=1,
-    anchors=4,
-    frequencies=1,
-)
+if TYPE_CHECKING:
+    from tests.eggs import TINY, Egg, write_eggs
+else:
+    sys.path.append(str(Path(__file__).parent))  # tests are no package
+    from eggs import TINY, Egg, write_eggs
 
 
 class Interrupted(Exception):
     """Stands for the power cut."""
 
 
-def write_folder(folder: Path, seeds: range) -> None:
-    """Egg-shaped heads whose poses are linear functions of the position: easy to learn."""
-    folder.mkdir()
-    (folder / "manifest.json").write_text(
-        json.dumps({"families": ["egg"], "attribution": {"egg": "Eggs by nobody (CC0)"}})
-    )
-    ball = trimesh.creation.icosphere(subdivisions=1)
-    motion = 0.1 * np.random.default_rng(0).standard_normal((P, 3, 3))
-    flip = np.array([-1.0, 1.0, 1.0])
-    # Training mirrors heads: what is to be learned must be its own mirror image.
-    motion = motion + flip[:, None] * motion[MIRRORED_POSES.numpy()] * flip
-    for seed in seeds:
-        radii = np.random.default_rng(seed).uniform(1.5, 2.5, 3)
-        vertices, faces = np.asarray(ball.vertices) * radii, np.asarray(ball.faces, dtype=np.int64)
-        operators = Operators.build(vertices, faces, np.zeros(len(vertices), dtype=np.int64), TINY.eigenpairs)
-        deltas = np.einsum("pij,vj->pvi", motion, vertices)
-        arrays = {"deltas": deltas.astype(np.float16), "mask": np.ones(P, dtype=np.bool_)}
-        save_file(
-            operators.as_inputs() | arrays, folder / f"{seed:06d}.safetensors", metadata={"source": "egg/one"}
-        )
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    write_folder(folder / "train", range(4))
-    write_folder(folder / "val", range(4, 6))
+    eggs = [Egg(np.random.default_rng(seed).uniform(1.5, 2.5, 3)) for seed in range(6)]
+    write_eggs(folder / "train", eggs[:4])
+    write_eggs(folder / "val", eggs[4:])
     return folder
 
 

@@ -73,7 +73,8 @@ class BuildPlan:
             "split": self.split,
             "seed": self.seed,
             **({"factor": self.factor} if own else {}),
-            **({"consensus": list(self.averaged)} if self.averaged else {}),
+            # Folders begun before strangers were marked lack the second, and are not enlarged.
+            **({"consensus": list(self.averaged), "strangers": "marked"} if self.averaged else {}),
             # Through JSON and back, so that it compares equal to one that was read.
             "options": json.loads(json.dumps(asdict(self.options))),
         }

@@ -1,0 +1,61 @@
+"""Egg-shaped heads whose poses are linear functions of the position: a tiny network learns them in seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from raf_runtime.contract import ARKIT_POSES
+from raf_runtime.operators import Operators
+from raf_training.data.build import STRANGE
+from raf_training.dataset import MIRRORED_POSES
+from raf_training.network import NetworkConfig
+
+P = len(ARKIT_POSES)
+TINY = NetworkConfig(
+    eigenpairs=12,
+    width=16,
+    gradients=8,
+    trunk_blocks=1,
+    encoder_width=8,
+    encoder_gradients=4,
+    encoder_blocks=1,
+    anchors=4,
+    frequencies=1,
+)
+
+
+@dataclass(frozen=True)
+class Egg:
+    """Its three radii; a stranger moves the other way."""
+
+    radii: NDArray[np.float64]
+    strange: bool = False
+
+
+def write_eggs(folder: Path, eggs: Iterable[Egg]) -> Path:
+    """A folder of samples, as ``raf-data build`` writes them."""
+    folder.mkdir()
+    (folder / "manifest.json").write_text(
+        json.dumps({"families": ["egg"], "attribution": {"egg": "Eggs by nobody (CC0)"}})
+    )
+    ball = trimesh.creation.icosphere(subdivisions=1)
+    motion = 0.1 * np.random.default_rng(0).standard_normal((P, 3, 3))
+    flip = np.array([-1.0, 1.0, 1.0])
+    # Training mirrors heads: what is to be learned must be its own mirror image.
+    motion = motion + flip[:, None] * motion[MIRRORED_POSES.numpy()] * flip
+    for number, egg in enumerate(eggs):
+        vertices, faces = np.asarray(ball.vertices) * egg.radii, np.asarray(ball.faces, dtype=np.int64)
+        operators = Operators.build(vertices, faces, np.zeros(len(vertices), dtype=np.int64), TINY.eigenpairs)
+        deltas = np.einsum("pij,vj->pvi", -motion if egg.strange else motion, vertices)
+        arrays = {"deltas": deltas.astype(np.float16), "mask": np.ones(P, dtype=np.bool_)}
+        about = {"source": "egg/one"} | ({STRANGE: "yes"} if egg.strange else {})
+        save_file(operators.as_inputs() | arrays, folder / f"{number:06d}.safetensors", metadata=about)
+    return folder
