@@ -1,9 +1,10 @@
 """Lids slide over eyeballs: what lies outside a ball at rest stays outside in a blink.
 
 A lid closes along a straight line, and a ball is round: by a small error of where the lid arrives, the ball comes
-through it, and a closed eye looks half open.
+through it, and a closed eye looks half open. What is around such a place is lifted with it, the less the further it is,
+so that the lid stays smooth and lashes stay on it.
 
-Axis legend: S surface vertices, P poses, n vertices of one part, L vertices around a ball.
+Axis legend: S surface vertices, P poses, n vertices of one part or places, L vertices around a ball.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
+from scipy.spatial import KDTree, distance
 
 from raf_runtime.eyes import Eye
 from raf_runtime.rigid import Doubles
@@ -27,6 +28,8 @@ OUTER: Final = 0.8
 # How far from a ball its lids keep, in its radii: as far as at rest, but no less and no more than this. Their triangles
 # would cut into it between their vertices.
 CLEAR: Final = (0.03, 0.06)
+# How far a lift spreads, and how close places that are too low are taken together, in radii.
+SPREAD, CELL = 0.1, 0.05
 
 
 def keep_outside(
@@ -64,14 +67,34 @@ def keep_outside(
         rest = points[skin] - eye.centre
         near = (rest[:, 2] > 0) & (np.linalg.norm(rest, axis=1) < AROUND * radii.max())
         lids, rest = skin[near], rest[near]
-        closed = rest + displacements[poses.index(blink), lids]
-        low = np.linalg.norm(closed, axis=1) < (1 + CLEAR[1]) * radii.max()
-        lids, rest, closed = lids[low], rest[low], closed[low]
+        motion = displacements[poses.index(blink)]
+        closed = rest + motion[lids]
         above, now = (_height(place, directions, radii) for place in (rest, closed))
         wanted = above.clip(1 + CLEAR[0], 1 + CLEAR[1])
         short = (above > 1) & (now < wanted)
-        push = (wanted / now - 1)[short, None] * closed[short]
-        displacements[poses.index(blink), lids[short]] += push.astype(np.float32)
+        if short.any():
+            lift = (wanted / now - 1)[short] * np.linalg.norm(closed[short], axis=1)
+            _lift(points - eye.centre, motion, closed[short], lift, radii.max())
+
+
+def _lift(rest: Doubles, motion: NDArray[np.float32], low: Doubles, lift: Doubles, radius: float) -> None:
+    """Move what is near places ``low (n, 3)`` away from the middle of a ball, by what they need, ``lift (n,)``.
+
+    ``rest (S, 3)`` is about that middle, ``motion (S, 3)`` is changed in place. The ball itself, which a blink does
+    not turn, stays.
+    """
+    order = np.argsort(-lift)
+    _, first = np.unique(np.floor(low[order] / (CELL * radius)), axis=0, return_index=True)
+    low, lift = low[order[first]], lift[order[first]]
+    near = np.flatnonzero(
+        motion.any(axis=1) & (rest[:, 2] > 0) & (np.linalg.norm(rest, axis=1) < AROUND * radius)
+    )
+    place = rest[near] + motion[near]
+    apart = distance.cdist(place, low, "sqeuclidean")
+    much = (lift * np.exp(-apart / (SPREAD * radius) ** 2)).max(axis=1)
+    motion[near] += ((much / np.linalg.norm(place, axis=1).clip(min=1e-9))[:, None] * place).astype(
+        np.float32
+    )
 
 
 def _height(place: Doubles, directions: KDTree, radii: Doubles) -> Doubles:

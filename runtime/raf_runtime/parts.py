@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from raf_runtime.blinks import Lids, close_blinks, find_lids
 from raf_runtime.eyes import Eye, find_eyes, turn_eyes
 from raf_runtime.lids import keep_outside
 from raf_runtime.lips import around_the_mouth, seal_lips
@@ -42,6 +43,7 @@ class Parts:
     skin : int
         The component that is the face.
     eyes : list of Eye
+    lids : list of Lids
     mouth : list of (n,) int64
         Parts behind the lips: teeth, gums, tongue.
     face : (n,) int64
@@ -57,6 +59,7 @@ class Parts:
     points: Doubles
     skin: int
     eyes: list[Eye]
+    lids: list[Lids]
     mouth: list[NDArray[np.int64]]
     face: NDArray[np.int64]
     lips: NDArray[np.int64]
@@ -89,14 +92,19 @@ class Parts:
             free[part] = False
         loose = Loose.find(points, component, skin, ~free)
         lips = around_the_mouth(points, parts[skin])
-        return cls(points, skin, eyes, mouth, parts[skin], lips, loose, find_twins(points, others))
+        lids = find_lids(points, faces, parts[skin], eyes)
+        return cls(points, skin, eyes, lids, mouth, parts[skin], lips, loose, find_twins(points, others))
 
     def turn_eyes(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> None:
         """Turn or keep the eyes (P, S, 3), in place (see :func:`raf_runtime.eyes.turn_eyes`)."""
         turn_eyes(self.points, displacements, poses, self.eyes)
 
     def slide_lids(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> None:
-        """Keep lids outside eyeballs (P, S, 3), in place (see :func:`raf_runtime.lids.keep_outside`)."""
+        """Close blinks around eyeballs (P, S, 3), in place.
+
+        See :func:`raf_runtime.blinks.close_blinks` and :func:`raf_runtime.lids.keep_outside`.
+        """
+        close_blinks(self.points, displacements, poses, self.lids)
         keep_outside(self.points, displacements, poses, self.eyes, self.face)
 
     def seal_lips(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> None:

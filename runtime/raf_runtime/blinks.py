@@ -1,0 +1,163 @@
+"""Blinks close: where one leaves a gap between the lids, they go further the way they go already.
+
+Blinks of ICT-FaceKit, for one, do not depend on the person and leave up to a third of the eye open, and so does a
+network that has learned from them. The eye is looked at from the front in columns, and what moves in a blink moves by
+a factor that depends on its column and on how far it goes already, and smoothly: a lid stays as smooth as it was.
+
+Axis legend: S surface vertices, P poses, E edges, X columns of an eye, n vertices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raf_runtime.eyes import Eye
+from raf_runtime.rigid import Doubles
+
+__all__ = ["Lids", "close_blinks", "find_lids"]
+
+Ints = NDArray[np.int64]
+
+# What is nearer to the middle of a ball than AROUND, in its radii, may move by the whole factor, beyond REACH by none.
+AROUND, REACH = 1.3, 1.6
+COLUMNS: Final = 32
+# The upper lid is what goes down by more than this share of what goes down most.
+WITH_LID: Final = 0.3
+# Columns that are lower at rest, in radii, are corners of the eye.
+OPEN: Final = 0.05
+FEWEST: Final = 4
+# Of the opening: what may be left, and what a blink leaves that does not only fall short.
+LEFT: Final = (0.05, 0.7)
+# How far a lid goes beyond the other's border, in radii, and by what factor at most.
+OVERLAP, MOST = 0.03, 2.0
+ROUNDS: Final = 3
+# Weights of a column and its neighbours.
+SMOOTH: Final = np.array([1, 4, 7, 8, 7, 4, 1]) / 32
+
+
+@dataclass(frozen=True, slots=True)
+class Lids:
+    """An eyeball and the edges (E, 2) int64 of the skin in front of it."""
+
+    eye: Eye
+    edges: Ints
+
+
+def find_lids(points: Doubles, faces: Ints, skin: Ints, eyes: Sequence[Eye]) -> list[Lids]:
+    """Find the skin around eyeballs.
+
+    Parameters
+    ----------
+    points : (S, 3) float64
+        Canonical positions.
+    faces : (T, 3) int64
+        Triangles.
+    skin : (n,) int64
+        Vertices of the face.
+    eyes
+        From :func:`raf_runtime.eyes.find_eyes`.
+    """
+    result: list[Lids] = []
+    for eye in eyes:
+        near = np.zeros(len(points), dtype=bool)
+        near[skin] = _near(points[skin] - eye.centre, AROUND * _radius(points, eye))
+        around = faces[near[faces[:, 0]] & near[faces[:, 1]] & near[faces[:, 2]]]
+        result.append(Lids(eye, np.concatenate([around[:, [0, 1]], around[:, [1, 2]], around[:, [2, 0]]])))
+    return result
+
+
+def close_blinks(
+    points: Doubles, displacements: NDArray[np.float32], poses: Sequence[str], lids: Sequence[Lids]
+) -> None:
+    """Close what blinks leave open.
+
+    Parameters
+    ----------
+    points : (S, 3) float64
+        Canonical positions.
+    displacements : (P, S, 3) float32
+        Changed in place, in the blink of each eye. Lashes, which are parts of their own, follow.
+    poses : sequence of str
+        Names of the P poses.
+    lids
+        From :func:`find_lids`.
+    """
+    for each in lids:
+        name = f"eyeBlink{each.eye.side}"
+        if name in poses:
+            blink = displacements[poses.index(name)]
+            _close(points - each.eye.centre, blink, each.edges, _radius(points, each.eye))
+
+
+def _close(rest: Doubles, blink: NDArray[np.float32], edges: Ints, radius: float) -> None:
+    """Close one eye: ``rest (S, 3)`` about its middle, ``blink (S, 3)``, changed in place."""
+    columns = np.linspace(-radius, radius, COLUMNS)
+    upper, lower = _sides(rest, blink, edges, columns)
+    opening = _gaps(rest, upper, lower, columns)
+    wide = np.isfinite(opening) & (opening > OPEN * radius)
+    if wide.sum() < FEWEST:
+        return
+    near = np.flatnonzero(_near(rest, REACH * radius))
+    along = blink[near].astype(np.float64)
+    drop = (-along[:, 1] / -blink[edges, 1].min()).clip(0, 1)
+    fade = drop * ((REACH - np.linalg.norm(rest[near], axis=1) / radius) / (REACH - AROUND)).clip(0, 1)
+    place, factor = rest.copy(), np.ones(COLUMNS)
+    for attempt in range(ROUNDS + 1):
+        own = np.interp(rest[near, 0] + along[:, 0], columns, factor)
+        moved = (1 + fade * (own - 1))[:, None] * along
+        place[near] = rest[near] + moved
+        gaps = _gaps(place, upper, lower, columns)
+        shut = wide & np.isfinite(gaps)
+        left = gaps[shut].clip(min=0).sum() / opening[wide].sum()
+        if attempt == 0 and not LEFT[0] < left < LEFT[1]:
+            return
+        travel = np.maximum(opening[shut] - gaps[shut], opening[shut] / 4)
+        more = np.zeros(COLUMNS)
+        more[shut] = (gaps[shut] + OVERLAP * radius).clip(min=0) / travel
+        wider = np.pad(more, 1)
+        more = np.maximum(more, np.maximum(wider[2:], wider[:-2]))
+        more = np.convolve(np.pad(more, len(SMOOTH) // 2, mode="edge"), SMOOTH, "valid")
+        factor = np.minimum(factor * (1 + more), MOST)
+    blink[near] = moved
+
+
+def _sides(rest: Doubles, blink: NDArray[np.float32], edges: Ints, columns: Doubles) -> tuple[Ints, Ints]:
+    """Edges (E, 2) of the upper lid, which goes down, and those of what lies under it."""
+    drop = -blink[:, 1]
+    down = drop > WITH_LID * drop[edges].max(initial=0)
+    upper, others = edges[down[edges].all(axis=1)], edges[~down[edges].any(axis=1)]
+    border = _border(rest, upper, columns, -1)
+    middle = rest[others].mean(axis=1)
+    return upper, others[
+        middle[:, 1] < np.interp(middle[:, 0], columns, np.where(np.isfinite(border), border, -np.inf))
+    ]
+
+
+def _gaps(place: Doubles, upper: Ints, lower: Ints, columns: Doubles) -> Doubles:
+    """Height (X,) of the opening in each column; infinite where a lid is missing."""
+    return _border(place, upper, columns, -1) - _border(place, lower, columns, 1)
+
+
+def _border(place: Doubles, edges: Ints, columns: Doubles, sign: int) -> Doubles:
+    """Highest (``sign`` 1) or lowest (-1) place (X,) at which edges cross each column."""
+    start, end = place[edges[:, 0], :2], place[edges[:, 1], :2]
+    width = end[:, 0] - start[:, 0]
+    width = np.where(np.abs(width) < 1e-9, 1e-9, width)
+    share = (columns - start[:, :1]) / width[:, None]
+    height = start[:, 1:] + share * (end[:, 1] - start[:, 1])[:, None]
+    crossing = np.where((share >= 0) & (share <= 1), sign * height, -np.inf)
+    return sign * crossing.max(axis=0, initial=-np.inf)
+
+
+def _near(rest: Doubles, reach: float) -> NDArray[np.bool_]:
+    """Which places (n, 3) about the middle of a ball are in front of it and nearer than ``reach``."""
+    return (rest[:, 2] > 0) & (np.einsum("nc,nc->n", rest, rest) < reach**2)
+
+
+def _radius(points: Doubles, eye: Eye) -> float:
+    return float(np.linalg.norm(points[eye.vertices] - eye.centre, axis=1).max())
