@@ -35,7 +35,7 @@ FEWEST: Final = 4
 LEFT: Final = (0.05, 0.7)
 # How far a lid goes beyond the other's border, in radii, and by what factor at most.
 OVERLAP, MOST = 0.03, 2.0
-ROUNDS: Final = 3
+ROUNDS: Final = 4
 # Weights of a column and its neighbours.
 SMOOTH: Final = np.array([1, 4, 7, 8, 7, 4, 1]) / 32
 
@@ -99,31 +99,34 @@ def _close(rest: Doubles, blink: NDArray[np.float32], edges: Ints, radius: float
     columns = np.linspace(-radius, radius, COLUMNS)
     upper, lower = _sides(rest, blink, edges, columns)
     opening = _gaps(rest, upper, lower, columns)
-    wide = np.isfinite(opening) & (opening > OPEN * radius)
+    wide = opening > OPEN * radius
     if wide.sum() < FEWEST:
         return
     near = np.flatnonzero(_near(rest, REACH * radius))
     along = blink[near].astype(np.float64)
     drop = (-along[:, 1] / -blink[edges, 1].min()).clip(0, 1)
-    fade = drop * ((REACH - np.linalg.norm(rest[near], axis=1) / radius) / (REACH - AROUND)).clip(0, 1)
-    place, factor = rest.copy(), np.ones(COLUMNS)
-    for attempt in range(ROUNDS + 1):
-        own = np.interp(rest[near, 0] + along[:, 0], columns, factor)
-        moved = (1 + fade * (own - 1))[:, None] * along
+    share = drop * ((REACH - np.linalg.norm(rest[near], axis=1) / radius) / (REACH - AROUND)).clip(0, 1)
+    left = _gaps(rest + blink, upper, lower, columns)[wide].clip(min=0).sum() / opening[wide].sum()
+    if not LEFT[0] < left < LEFT[1]:
+        return
+    place, moved, factor = rest.copy(), along, np.ones(COLUMNS)
+    for _ in range(ROUNDS):
         place[near] = rest[near] + moved
         gaps = _gaps(place, upper, lower, columns)
-        shut = wide & np.isfinite(gaps)
-        left = gaps[shut].clip(min=0).sum() / opening[wide].sum()
-        if attempt == 0 and not LEFT[0] < left < LEFT[1]:
-            return
-        travel = np.maximum(opening[shut] - gaps[shut], opening[shut] / 4)
+        travel = np.maximum(opening - gaps, opening / 4)
         more = np.zeros(COLUMNS)
-        more[shut] = (gaps[shut] + OVERLAP * radius).clip(min=0) / travel
-        wider = np.pad(more, 1)
-        more = np.maximum(more, np.maximum(wider[2:], wider[:-2]))
-        more = np.convolve(np.pad(more, len(SMOOTH) // 2, mode="edge"), SMOOTH, "valid")
-        factor = np.minimum(factor * (1 + more), MOST)
+        more[wide] = (gaps + OVERLAP * radius)[wide].clip(min=0) / travel[wide]
+        factor = np.minimum(factor * (1 + _spread(more)), MOST)
+        further = np.interp(rest[near, 0] + along[:, 0], columns, factor) - 1
+        moved = (1 + share * further)[:, None] * along
     blink[near] = moved
+
+
+def _spread(values: Doubles) -> Doubles:
+    """The largest of each value (X,) and its neighbours, smoothed."""
+    wide = np.pad(values, 1)
+    largest = np.maximum(values, np.maximum(wide[2:], wide[:-2]))
+    return np.convolve(np.pad(largest, len(SMOOTH) // 2, mode="edge"), SMOOTH, "valid")
 
 
 def _sides(rest: Doubles, blink: NDArray[np.float32], edges: Ints, columns: Doubles) -> tuple[Ints, Ints]:
@@ -131,16 +134,17 @@ def _sides(rest: Doubles, blink: NDArray[np.float32], edges: Ints, columns: Doub
     drop = -blink[:, 1]
     down = drop > WITH_LID * drop[edges].max(initial=0)
     upper, others = edges[down[edges].all(axis=1)], edges[~down[edges].any(axis=1)]
+    # Where there is no upper lid, nothing lies under it.
     border = _border(rest, upper, columns, -1)
+    border[np.isinf(border)] = 2 * columns[0]
     middle = rest[others].mean(axis=1)
-    return upper, others[
-        middle[:, 1] < np.interp(middle[:, 0], columns, np.where(np.isfinite(border), border, -np.inf))
-    ]
+    return upper, others[middle[:, 1] < np.interp(middle[:, 0], columns, border)]
 
 
 def _gaps(place: Doubles, upper: Ints, lower: Ints, columns: Doubles) -> Doubles:
-    """Height (X,) of the opening in each column; infinite where a lid is missing."""
-    return _border(place, upper, columns, -1) - _border(place, lower, columns, 1)
+    """Height (X,) of the opening in each column; where a lid is missing there is none."""
+    gaps = _border(place, upper, columns, -1) - _border(place, lower, columns, 1)
+    return np.where(np.isfinite(gaps), gaps, columns[0])
 
 
 def _border(place: Doubles, edges: Ints, columns: Doubles, sign: int) -> Doubles:
