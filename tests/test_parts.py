@@ -60,6 +60,7 @@ def head() -> dict[str, trimesh.Trimesh]:
         "hat": ball(2.6, (0, 2.2, -2.0), 3),
         "glasses": block((3.4, 0.1, 1.6), (0, 0.45, -0.2)),
         "lens": card((0.4, 0.3), (0.0, 0.45, 0.615)),
+        "monocle": trimesh.creation.annulus(0.4, 0.45, 0.4).apply_translation((-0.72, 0.42, 0.7)),
         "earring": ball(0.2, (2.4, -0.5, -1.9)),
         "beard": block((2.4, 0.9, 0.5), (0, -1.9, 0.0)),
         "lash": lash,
@@ -128,10 +129,11 @@ def bent(rest: NDArray[np.floating], displacement: NDArray[np.floating]) -> floa
     return float(np.abs(lengths[0] - lengths[1]).max())
 
 
-def test_an_eye_is_its_ball_shell_and_iris_and_an_earring_is_none(
+def test_an_eye_is_its_ball_shell_and_iris_and_earrings_and_monocles_are_none(
     built: tuple[Surface, dict[str, Integers]], settled: tuple[Parts, Floats, Floats]
 ) -> None:
     _, rows = built
+    assert len(settled[0].eyes) == 2
     found = {eye.side: set(eye.vertices.tolist()) for eye in settled[0].eyes}
     left = np.concatenate([rows[name] for name in ("eyeLeft", "shellLeft", "irisLeft")])
     assert found == {"Left": set(left.tolist()), "Right": set(rows["eyeRight"].tolist())}

@@ -78,6 +78,10 @@ def find_eyes(points: Doubles, parts: Sequence[NDArray[np.int64]]) -> list[Eye]:
             balls.append((centre, radius, [part]))
         else:
             shell[2].append(part)
+    # A monocle is round as well, and lies in front of an eye.
+    worn = [any(_in_front(ball[0] - other[0], other[1]) for other in balls) for ball in balls]
+    others += [part for ball, is_worn in zip(balls, worn, strict=True) if is_worn for part in ball[2]]
+    balls = [ball for ball, is_worn in zip(balls, worn, strict=True) if not is_worn]
     for part in others:
         for centre, radius, members in balls:
             if _turns_with(points[part] - centre, radius):
@@ -162,6 +166,11 @@ def _sphere(points: Doubles) -> tuple[Doubles, float] | None:
         return None
     off = np.abs(np.linalg.norm(centred - centre, axis=1) - radius)
     return (place, radius) if off.max() < ROUND * radius else None
+
+
+def _in_front(offset: Doubles, radius: float) -> bool:
+    """Whether something at ``offset (3,)`` from the middle of a ball hides it from the front."""
+    return bool(offset[2] > radius and np.hypot(offset[0], offset[1]) < radius)
 
 
 def _turns_with(points: Doubles, radius: float) -> bool:
