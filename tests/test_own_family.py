@@ -128,6 +128,35 @@ def test_names_of_other_tools_are_understood(tmp_path: Path, spelling: str) -> N
     assert load_own(tmp_path / "own.npz")[0].mask.all()
 
 
+def on_body(name: str) -> Rig:
+    """A head on a body that stands below it, in the same file."""
+    alone = rig(name)
+    body = trimesh.creation.capsule(9.0, 2.5, count=(24, 24)).apply_transform(
+        trimesh.transformations.rotation_matrix(np.pi / 2, (1, 0, 0))
+    )
+    body.apply_translation((0, -2.5 - body.bounds[1, 1], 0))
+    mesh = Mesh.from_triangles(
+        np.concatenate([alone.vertices, body.vertices]),
+        np.concatenate([alone.faces, body.faces + len(alone.vertices)]),
+    )
+    return Rig(mesh, ARKIT_POSES, np.pad(alone.deltas, ((0, 0), (0, len(body.vertices)), (0, 0))))
+
+
+def test_of_whole_characters_heads_are_taken(data: Path, tmp_path: Path) -> None:
+    for name in HEADS:
+        on_body(name).save(tmp_path / f"{name}.glb")
+    said = import_gltf([tmp_path], tmp_path / "studio.npz")
+    assert said == "6 heads, 1 of them held out for tests, 6 cut from their bodies"
+    sources, alone = load_own(tmp_path / "studio.npz"), load_own(data / "studio.npz")
+    assert len({source.faces.tobytes() for source in sources}) == 1
+    for source, head_only in zip(sources, alone, strict=True):
+        size, face = len(source.neutral), len(head_only.neutral)
+        assert face <= size < face + 300
+        np.testing.assert_allclose(
+            source.anchors(source.neutral), head_only.anchors(head_only.neutral), atol=1e-4
+        )
+
+
 def some(names: Sequence[str], **renamed: str) -> Rig:
     truth = rig("anna").select(names)
     return Rig(truth.mesh, tuple(renamed.get(name, name) for name in names), truth.deltas)

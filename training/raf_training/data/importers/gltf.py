@@ -16,12 +16,15 @@ from tqdm import tqdm
 
 from raf_runtime.contract import ARKIT_POSES
 from raf_runtime.errors import MeshError
+from raf_runtime.frame import Frame
+from raf_runtime.head import head_on_body
 from raf_runtime.names import match_names
 from raf_runtime.surface import Surface
 from raf_sdk.io import read_rig
-from raf_training.data.archives import check_new, write_archive
+from raf_training.data.archives import Arrays, check_new, write_archive
 from raf_training.data.importers.meshes import Floats, expand
 from raf_training.data.own import own_sources
+from raf_training.data.rig_source import RigSource
 from raf_training.errors import DataError
 
 __all__ = ["import_gltf"]
@@ -34,13 +37,13 @@ def import_gltf(
 ) -> str:
     """Write the archive; its name is the family's.
 
-    Vertices that exporters split at seams of normals and texture coordinates are joined, as they are before a rig is
-    predicted.
+    Vertices that exporters split at seams of normals and texture coordinates are joined, and of a whole character only
+    the head is taken, as before a rig is predicted.
 
     Parameters
     ----------
     paths
-        Files of one head each, or folders of such files. The name of the file is the head's.
+        Files of one head or character each, or folders of such files. The name of the file is the head's.
     out
         The archive, ``.npz``.
     attribution
@@ -62,22 +65,15 @@ def import_gltf(
     check_new(out)
     files = expand(paths, _SUFFIXES)
     heads = [_read(path, partial) for path in tqdm(files, desc="rigs", unit="file", disable=None)]
-    vertices, faces = [head.vertices for head in heads], [head.faces for head in heads]
-    arrays = {
-        "names": np.array([path.stem for path in files]),
-        "vertices": np.concatenate(vertices),
-        "faces": np.concatenate(faces),
-        "vertex_offsets": np.cumsum([0, *map(len, vertices)]),
-        "face_offsets": np.cumsum([0, *map(len, faces)]),
-        "expression_names": np.array(ARKIT_POSES),
-        "expression_deltas": np.concatenate([head.deltas for head in heads], axis=1),
-        "expression_mask": np.stack([head.mask for head in heads]),
-        "attribution": np.array(attribution or f"{out.stem}: rigs of the one who trained, no licence stated"),
-    }
+    said = attribution or f"{out.stem}: rigs of the one who trained, no licence stated"
+    names = [path.stem for path in files]
+    heads, bodies = _without_bodies(heads, own_sources(out, _arrays(names, heads, said)))
+    arrays = _arrays(names, heads, said)
     sources = own_sources(out, arrays)
     write_archive(out, arrays)
     held_out = sum(bool(source.held_out) for source in sources)
-    return f"{len(heads)} heads, {held_out} of them held out for tests"
+    cut = f", {bodies} cut from their bodies" if bodies else ""
+    return f"{len(heads)} heads, {held_out} of them held out for tests{cut}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +82,40 @@ class _Rig:
     faces: NDArray[np.int32]
     deltas: Floats
     mask: NDArray[np.bool_]
+
+
+def _arrays(names: list[str], heads: list[_Rig], attribution: str) -> Arrays:
+    vertices, faces = [head.vertices for head in heads], [head.faces for head in heads]
+    return {
+        "names": np.array(names),
+        "vertices": np.concatenate(vertices),
+        "faces": np.concatenate(faces),
+        "vertex_offsets": np.cumsum([0, *map(len, vertices)]),
+        "face_offsets": np.cumsum([0, *map(len, faces)]),
+        "expression_names": np.array(ARKIT_POSES),
+        "expression_deltas": np.concatenate([head.deltas for head in heads], axis=1),
+        "expression_mask": np.stack([head.mask for head in heads]),
+        "attribution": np.array(attribution),
+    }
+
+
+def _without_bodies(heads: list[_Rig], sources: list[RigSource]) -> tuple[list[_Rig], int]:
+    """The heads alone, and of how many there was a body; those of one topology are cut alike, and can be blended."""
+    result, bodies = list[_Rig](), 0
+    kept: dict[bytes, NDArray[np.integer] | None] = {}
+    for head, source in zip(heads, sources, strict=True):
+        topology = head.faces.tobytes()
+        if topology not in kept:
+            frame = Frame.from_anchors(source.anchors(head.vertices))
+            kept[topology] = head_on_body(Surface.build(head.vertices, head.faces), frame, head.faces)
+        faces = kept[topology]
+        if faces is not None:
+            used, corners = np.unique(faces, return_inverse=True)
+            faces = corners.reshape(-1, 3).astype(np.int32)
+            head = _Rig(head.vertices[used], faces, head.deltas[:, used], head.mask)
+            bodies += 1
+        result.append(head)
+    return result, bodies
 
 
 def _read(path: Path, partial: bool) -> _Rig:
