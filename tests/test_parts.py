@@ -199,6 +199,18 @@ def test_tongues_and_parts_with_both_rows_stay_soft(
         assert np.array_equal(after[:, rows[name]], before[:, rows[name]]), name
 
 
+@pytest.mark.parametrize("motion", [0.005, 0.1])
+def test_without_a_tongue_nothing_sticks_out(
+    built: tuple[Surface, dict[str, Integers]], motion: float
+) -> None:
+    surface, rows = built
+    parts = Parts.find(surface.vertices, surface.faces, surface.component)
+    moved = np.zeros((len(ARKIT_POSES), len(surface.vertices), 3), np.float32)
+    moved[ARKIT_POSES.index("tongueOut"), rows["skin"][:50], 2] = motion
+    settle(parts, moved)
+    assert moved[ARKIT_POSES.index("tongueOut")].any() == (motion > 0.01)
+
+
 def test_what_is_worn_stays_and_what_grows_on_the_face_follows(
     built: tuple[Surface, dict[str, Integers]], settled: tuple[Parts, Floats, Floats]
 ) -> None:

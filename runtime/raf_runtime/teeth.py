@@ -32,7 +32,7 @@ TONGUE: Final = 0.3
 STILL, FAR_LESS, ALMOST_ALL = 0.05, 0.25, 0.8
 # Lower teeth are moved almost rigidly: distance from that over motion, at most 0.04 on ICT-FaceKit and MakeHuman.
 BENT: Final = 0.1
-# A jaw that the network moves less than this does not move: 0.4 mm on an adult.
+# Jaws and tongues that the network moves less than this do not move: 0.4 mm on an adult.
 LEAST: Final = 0.01
 
 
@@ -115,6 +115,8 @@ def move_teeth(
         rigid[np.einsum("pnx,pnx->pn", rigid, rigid).max(axis=1) < LEAST**2] = 0
         for name, pose, motion in zip(poses, displacements, rigid, strict=True):
             pose[together] = 0 if name == "tongueOut" else motion
+    if "tongueOut" in poses and _size(displacements[poses.index("tongueOut")]).max() < LEAST:
+        displacements[poses.index("tongueOut")] = 0  # there is no tongue
 
 
 def _size(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
