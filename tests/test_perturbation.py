@@ -99,8 +99,8 @@ def test_a_head_may_be_turned(
 
 def test_shoulders_hardly_matter(rigger: raf_sdk.Rigger, example: Head, moved: Doubles) -> None:
     head, used = without_shoulders(example)
-    # 0.085 measured: the aim is missed on this head, whose whole neck goes; 0.08 without 5 % of its height.
-    assert difference(rigger.rig(head).deltas.astype(np.float64), moved[:, used]) < 0.09
+    # 0.052 measured: the aim is missed by little on this head, whose whole neck goes; 0.043 without 5 % of its height.
+    assert difference(rigger.rig(head).deltas.astype(np.float64), moved[:, used]) < 0.055
 
 
 @pytest.mark.shared_data
@@ -143,8 +143,8 @@ def test_a_body_hardly_matters(rigger: raf_sdk.Rigger, example: Head, moved: Dou
         rig = rigger.rig((vertices @ turn.T, faces))
         found = rig.deltas.astype(np.float64) @ turn
         assert not found[:, count:].any()
-        # 0.08 measured: this head is as sensitive to a body as to a missing neck.
-        assert difference(found[:, :count], moved) < 0.1
+        # 0.068 measured.
+        assert difference(found[:, :count], moved) < 0.075
 
 
 def test_a_face_is_found_under_hair(example: Head) -> None:
