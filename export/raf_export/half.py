@@ -190,7 +190,9 @@ class _Rewriter:
     def is_exact(self, node: NodeProto) -> bool:
         """Whether a product stays in fp32."""
         left = node.input[0]
-        if node.output[0] in self.placing and (node.op_type == "Gemm" or self.renamed.get(left, left) in self.undo):
+        if node.output[0] in self.placing and (
+            node.op_type == "Gemm" or self.renamed.get(left, left) in self.undo
+        ):
             return True
         return left == _SPREAD or any(self.is_of_places(name) for name in node.input[:2])
 
