@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raf_runtime.eyes import Eye
+from raf_runtime.lids import in_front
 from raf_runtime.rigid import Doubles
 
 __all__ = ["Lids", "close_blinks", "find_lids"]
@@ -65,7 +66,7 @@ def find_lids(points: Doubles, faces: Ints, skin: Ints, eyes: Sequence[Eye]) -> 
     result: list[Lids] = []
     for eye in eyes:
         near = np.zeros(len(points), dtype=bool)
-        near[skin] = _near(points[skin] - eye.centre, AROUND * _radius(points, eye))
+        near[skin] = in_front(points[skin] - eye.centre, AROUND * _radius(points, eye))
         around = faces[near[faces[:, 0]] & near[faces[:, 1]] & near[faces[:, 2]]]
         result.append(Lids(eye, np.concatenate([around[:, [0, 1]], around[:, [1, 2]], around[:, [2, 0]]])))
     return result
@@ -102,7 +103,7 @@ def _close(rest: Doubles, blink: NDArray[np.float32], edges: Ints, radius: float
     wide = opening > OPEN * radius
     if wide.sum() < FEWEST:
         return
-    near = np.flatnonzero(_near(rest, REACH * radius))
+    near = np.flatnonzero(in_front(rest, REACH * radius))
     along = blink[near].astype(np.float64)
     drop = (-along[:, 1] / -blink[edges, 1].min()).clip(0, 1)
     share = drop * ((REACH - np.linalg.norm(rest[near], axis=1) / radius) / (REACH - AROUND)).clip(0, 1)
@@ -156,11 +157,6 @@ def _border(place: Doubles, edges: Ints, columns: Doubles, sign: int) -> Doubles
     height = start[:, 1:] + share * (end[:, 1] - start[:, 1])[:, None]
     crossing = np.where((share >= 0) & (share <= 1), sign * height, -np.inf)
     return sign * crossing.max(axis=0, initial=-np.inf)
-
-
-def _near(rest: Doubles, reach: float) -> NDArray[np.bool_]:
-    """Which places (n, 3) about the middle of a ball are in front of it and nearer than ``reach``."""
-    return (rest[:, 2] > 0) & (np.einsum("nc,nc->n", rest, rest) < reach**2)
 
 
 def _radius(points: Doubles, eye: Eye) -> float:

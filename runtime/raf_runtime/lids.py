@@ -19,7 +19,7 @@ from scipy.spatial import KDTree, distance
 from raf_runtime.eyes import Eye
 from raf_runtime.rigid import Doubles
 
-__all__ = ["keep_outside"]
+__all__ = ["in_front", "keep_outside"]
 
 # How far from the middle of a ball its lids are at most, in its radii.
 AROUND: Final = 1.6
@@ -65,16 +65,23 @@ def keep_outside(
         ball, radii = ball[outer], radii[outer]
         directions = KDTree(ball / radii[:, None])
         rest = points[skin] - eye.centre
-        near = (rest[:, 2] > 0) & (np.linalg.norm(rest, axis=1) < AROUND * radii.max())
-        lids, rest = skin[near], rest[near]
+        near = in_front(rest, AROUND * radii.max())
         motion = displacements[poses.index(blink)]
-        closed = rest + motion[lids]
+        rest = rest[near]
+        closed = rest + motion[skin[near]]
+        low = np.linalg.norm(closed, axis=1) < (1 + CLEAR[1]) * radii.max()
+        rest, closed = rest[low], closed[low]
         above, now = (_height(place, directions, radii) for place in (rest, closed))
         wanted = above.clip(1 + CLEAR[0], 1 + CLEAR[1])
         short = (above > 1) & (now < wanted)
         if short.any():
             lift = (wanted / now - 1)[short] * np.linalg.norm(closed[short], axis=1)
             _lift(points - eye.centre, motion, closed[short], lift, radii.max())
+
+
+def in_front(rest: Doubles, reach: float) -> NDArray[np.bool_]:
+    """Which places (n, 3) about the middle of a ball are in front of it and nearer than ``reach``."""
+    return (rest[:, 2] > 0) & (np.linalg.norm(rest, axis=1) < reach)
 
 
 def _lift(rest: Doubles, motion: NDArray[np.float32], low: Doubles, lift: Doubles, radius: float) -> None:
@@ -86,9 +93,7 @@ def _lift(rest: Doubles, motion: NDArray[np.float32], low: Doubles, lift: Double
     order = np.argsort(-lift)
     _, first = np.unique(np.floor(low[order] / (CELL * radius)), axis=0, return_index=True)
     low, lift = low[order[first]], lift[order[first]]
-    near = np.flatnonzero(
-        motion.any(axis=1) & (rest[:, 2] > 0) & (np.linalg.norm(rest, axis=1) < AROUND * radius)
-    )
+    near = np.flatnonzero(motion.any(axis=1) & in_front(rest, AROUND * radius))
     place = rest[near] + motion[near]
     apart = distance.cdist(place, low, "sqeuclidean")
     much = (lift * np.exp(-apart / (SPREAD * radius) ** 2)).max(axis=1)
