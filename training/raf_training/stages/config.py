@@ -6,8 +6,9 @@ falling to nearly 0 at the end, 20,000 warm-up steps, 15 and 20 epochs, one samp
 as samples, 15 epochs of 8,386 would be 15,724 steps, fewer than the warm-up), and the number of cycles.
 
 ``small`` is the same on two cores in under two hours: a narrower network, smaller images, several poses of a head at a
-time, so many steps as fit, and a rate that suits so few. Its first stage compares 2D displacements alone: images lead
-a network that has only begun to move back to standing still.
+time, so many steps as fit, and a rate that suits so few. Its first stage has images and masks at weights by which their
+gradients are as large as those of the 2D displacements; at the paper's, hundreds of times larger, a network that has only
+begun to move goes back to standing still.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def _small(config: StageConfig, steps: int) -> StageConfig:
 STAGES: Final[dict[str, dict[Stage, StageConfig]]] = {
     "paper": _PAPER,
     "small": {
-        1: _small(replace(_PAPER[1], weights=replace(STAGE_1, image=0.0, mask=0.0)), 5000),
+        1: _small(replace(_PAPER[1], weights=replace(STAGE_1, image=0.02, mask=0.1)), 5000),
         2: _small(_PAPER[2], 5000),
     },
 }
