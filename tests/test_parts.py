@@ -41,6 +41,13 @@ def card(size: tuple[float, float], place: tuple[float, float, float]) -> trimes
     return sheet.apply_translation(place)
 
 
+def arch(size: tuple[float, float, float], place: tuple[float, float, float]) -> trimesh.Trimesh:
+    """A block whose ends are bent backwards, as a row of teeth is."""
+    bent = block(size, (0, 0, 0))
+    bent.vertices[:, 2] -= 3 * bent.vertices[:, 0] ** 2
+    return bent.apply_translation(place)
+
+
 def head() -> dict[str, trimesh.Trimesh]:
     """A head in canonical coordinates: a ball of skin with what people have and wear."""
     lash = card((0.5, 0.1), (0.77, 0.65, 0.33))
@@ -52,8 +59,8 @@ def head() -> dict[str, trimesh.Trimesh]:
         "eyeRight": ball(0.35, (-0.77, 0.5, -0.2)),
         "shellLeft": ball(0.38, (0.77, 0.5, -0.22)),
         "irisLeft": card((0.2, 0.2), (0.77, 0.5, 0.12)),
-        "teethUpper": block((0.8, 0.2, 0.3), (0, -0.85, -0.2)),
-        "teethLower": block((0.8, 0.2, 0.3), (0, -1.15, -0.2)),
+        "teethUpper": arch((0.8, 0.2, 0.3), (0, -0.85, -0.2)),
+        "teethLower": arch((0.8, 0.2, 0.3), (0, -1.15, -0.2)),
         "molar": block((0.2, 0.2, 0.2), (0.5, -1.15, -0.6)),
         "tongue": block((0.5, 0.15, 0.8), (0, -1.0, -0.6)),
         "bothRows": block((0.5, 0.6, 0.1), (0, -1.0, -0.9)),
@@ -91,13 +98,13 @@ def predicted(surface: Surface, rows: dict[str, Integers]) -> Floats:
     result[JAW] = weight[:, None] * swung
     face = (np.abs(points[:, 0]) < 1.2) & (points[:, 1] > 0.3) & (points[:, 1] < 1.2) & (points[:, 2] > -0.5)
     result[ARKIT_POSES.index("browInnerUp"), face, 1] = 0.2
-    for name in ("teethLower", "molar"):
+    for name in ("teethLower", "molar", "tongue"):
         result[JAW, rows[name]] = swung[rows[name]]
     for name in ("teethUpper", "hat", "glasses", "earring"):
         result[:, rows[name]] = 0
-    result[ARKIT_POSES.index("tongueOut"), rows["tongue"], 2] = 0.6
+    result[ARKIT_POSES.index("tongueOut"), rows["tongue"], 2] = 0.24
     # On heads unlike those that it knows teeth go with what is near them.
-    result[ARKIT_POSES.index("tongueOut"), rows["teethLower"], 2] = 0.2
+    result[ARKIT_POSES.index("tongueOut"), rows["teethLower"], 2] = 0.25
     result[JAW, rows["teethUpper"], 1] = -0.06
     noise = 0.005 * rng.standard_normal(result.shape)
     # Of the eyes it moves the right one only, and of the hat, which should stay, a few vertices.

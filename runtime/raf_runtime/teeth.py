@@ -24,9 +24,10 @@ MARGIN, FRONT = 0.3, -1.2
 HIDDEN: Final = 0.7
 SAMPLES, NEIGHBOURS, GAP = 24, 4, 0.02
 FEWEST: Final = 8
-# A part that sticks out with the tongue is one (0.4 and more on average; teeth 0.01, and up to 0.22 on heads unlike
-# those of training, which is taken from them): it stays soft.
-TONGUE: Final = 0.3
+# A part that sticks out with the tongue by so much on average (0.4 and more on heads like those of training, 0.13 on
+# others) is one and stays soft, if it has vertices along its middle at the back as well: 0.2 and more of those there
+# are within so much of its width. Lower teeth, which may stick out by 0.25, are arches and have none.
+TONGUE, MIDDLE, SOME = 0.1, 0.15, 0.05
 # Under jawOpen upper teeth move less than this, or than a share of what moves most, almost everywhere (0.86 of one, at
 # worst). What is still in part holds both rows, or gums (0.43).
 STILL, FAR_LESS, ALMOST_ALL = 0.05, 0.25, 0.8
@@ -98,7 +99,7 @@ def move_teeth(
     jaw = displacements[poses.index("jawOpen")]
     if "tongueOut" in poses:
         sticking = displacements[poses.index("tongueOut")]
-        parts = [part for part in parts if _size(sticking[part]).mean() <= TONGUE]
+        parts = [part for part in parts if _size(sticking[part]).mean() <= TONGUE or _is_arch(points[part])]
     motions = [_size(jaw[part]) for part in parts]
     little = max([STILL, *(FAR_LESS * float(motion.mean()) for motion in motions)])
     lower: list[NDArray[np.int64]] = []
@@ -118,6 +119,13 @@ def move_teeth(
             pose[together] = 0 if name == "tongueOut" else motion
     if "tongueOut" in poses and _size(displacements[poses.index("tongueOut")]).max() < LEAST:
         displacements[poses.index("tongueOut")] = 0  # there is no tongue
+
+
+def _is_arch(part: Doubles) -> bool:
+    """Whether the back half of a part's vertices (n, 3) leaves its middle free."""
+    low, high = part.min(axis=0), part.max(axis=0)
+    x = part[part[:, 2] <= (low[2] + high[2]) / 2, 0]
+    return bool((np.abs(x - (low[0] + high[0]) / 2) < MIDDLE * (high[0] - low[0])).mean() < SOME)
 
 
 def _size(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
