@@ -99,7 +99,7 @@ def test_a_head_may_be_turned(
 
 def test_shoulders_hardly_matter(rigger: raf_sdk.Rigger, example: Head, moved: Doubles) -> None:
     head, used = without_shoulders(example)
-    # 0.056 measured: the aim is missed on this head, whose whole neck goes; 0.046 without 5 % of its height, 0.049 without 10.
+    # 0.056 measured: the aim is missed on this head, whose whole neck goes; 0.046 and 0.049 without 5 and 10 %.
     assert difference(rigger.rig(head).deltas.astype(np.float64), moved[:, used]) < 0.06
 
 
