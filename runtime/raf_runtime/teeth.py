@@ -79,9 +79,9 @@ def move_teeth(
 ) -> None:
     """Keep upper teeth where they are and move all lower teeth by the rigid motion nearest to what is predicted.
 
-    Which is which the network says: lower teeth follow its jawOpen, and no tongueOut. Parts that do neither, such as a
-    tongue, gums in one piece, or both rows in one, stay as they are. A tongueOut that moves next to nothing becomes
-    zero: the head has no tongue.
+    Which is which the network says: lower teeth follow its jawOpen, and no tongueOut unless they are an arch. All else,
+    such as a tongue, gums in one piece, or both rows in one, stays as it is. A tongueOut that moves next to nothing
+    becomes zero: the head has no tongue.
 
     Parameters
     ----------

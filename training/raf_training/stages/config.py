@@ -7,8 +7,8 @@ as samples, 15 epochs of 8,386 would be 15,724 steps, fewer than the warm-up), a
 
 ``small`` is the same on two cores in under two hours: a narrower network, smaller images, several poses of a head at a
 time, so many steps as fit, and a rate that suits so few. Its first stage has images and masks at weights by which their
-gradients are as large as those of the 2D displacements; at the paper's they are hundreds of times larger, and a network
-that has only begun to move goes back to standing still.
+gradients are hardly larger than those of the 2D displacements; at the paper's, images' are hundreds of times larger,
+and a network that has only begun to move goes back to standing still.
 """
 
 from __future__ import annotations
