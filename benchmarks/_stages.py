@@ -17,7 +17,7 @@ from raf_runtime.coarse import Coarse
 from raf_runtime.frame import estimate_frame
 from raf_runtime.head import LARGE, PreparedHead, find_pieces, in_own_unit, outwards
 from raf_runtime.intrinsic import laplacian_and_mass
-from raf_runtime.operators import Operators, Spectrum, TangentGradient
+from raf_runtime.operators import Operators, Spectrum, TangentGradient, vertex_normals
 from raf_runtime.session import Session
 from raf_runtime.spectral import spectral_basis
 from raf_runtime.surface import Surface
@@ -64,7 +64,8 @@ def rig_in_stages(watch: Stopwatch, session: Session, path: Path) -> raf_sdk.Rig
         own, unit = (points, frame.unit) if coarse else in_own_unit(surface.vertices)
         laplacian, mass = laplacian_and_mass(own, triangles)
     with watch.stage("spectral basis"):
-        pairs = spectral_basis(own, laplacian, mass, component, session.eigenpairs)
+        normals = vertex_normals(own, triangles)
+        pairs = spectral_basis(own, normals, laplacian, mass, component, session.eigenpairs)
         spectrum = Spectrum(mass, *pairs).measured_in(frame.unit / unit)
     with watch.stage("gradients"):
         operators = Operators.join(points, TangentGradient.build(points, triangles), spectrum)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import trimesh
+from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import eigsh
 
@@ -34,18 +35,31 @@ def test_laplacian_rows_sum_to_zero_and_mass_to_area(blob: Surface) -> None:
     )
 
 
-def test_eigenvectors_are_mass_orthonormal_and_nearly_exact(blob: Surface) -> None:
-    laplacian, mass = laplacian_and_mass(blob.vertices, blob.faces)
-    pairs = 128
-    values, vectors = spectral_basis(blob.vertices, laplacian, mass, blob.component, pairs)
+def _captured(surface: Surface, pairs: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Share of each exact eigenvector within the span of those found, and ratios of eigenvalues but the first."""
+    laplacian, mass = laplacian_and_mass(surface.vertices, surface.faces)
+    normals = vertex_normals(surface.vertices, surface.faces)
+    values, vectors = spectral_basis(surface.vertices, normals, laplacian, mass, surface.component, pairs)
     # The dense eigenproblem is solved in single precision.
     assert np.abs(vectors.T @ (mass[:, None] * vectors) - np.eye(pairs)).max() < 3e-6
     assert (np.diff(values) >= 0).all()
-    exact_values, exact = eigsh(laplacian.tocsc(), pairs, sparse.diags_array(mass).tocsc(), sigma=-1e-3)
-    captured = np.square(vectors.T @ (mass[:, None] * exact)).sum(axis=0)
-    assert captured.mean() >= 0.97
     assert values[0] == pytest.approx(0, abs=1e-6 * values[-1])
-    assert (values[1:] / exact_values[1:]).max() < 1.1
+    exact_values, exact = eigsh(laplacian.tocsc(), pairs, sparse.diags_array(mass).tocsc(), sigma=-1e-3)
+    return np.square(vectors.T @ (mass[:, None] * exact)).sum(axis=0), values[1:] / exact_values[1:]
+
+
+def test_eigenvectors_are_mass_orthonormal_and_nearly_exact(blob: Surface) -> None:
+    share, ratios = _captured(blob, 128)
+    assert share.mean() >= 0.996  # 0.998 measured
+    assert ratios.max() < 1.03
+
+
+def test_both_sides_of_a_thin_sheet_are_resolved() -> None:
+    """As of lips, lids and cheeks, whose sides are nearer to each other than the samples of one side."""
+    ball = trimesh.creation.icosphere(5)
+    share, ratios = _captured(Surface.build(ball.vertices * [1.0, 1.2, 0.02], ball.faces), 128)
+    assert share.mean() >= 0.993  # 0.997 measured, 0.989 by places alone
+    assert ratios.max() < 1.04
 
 
 def test_gradient_of_a_linear_function_is_that_constant(blob: Surface) -> None:

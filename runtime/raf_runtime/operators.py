@@ -122,7 +122,8 @@ class Spectrum:
     ) -> Spectrum:
         """Find K eigenpairs of the Laplacian of a welded surface, see :func:`raf_runtime.spectral.spectral_basis`."""
         laplacian, mass = laplacian_and_mass(vertices, faces)
-        return cls(mass, *spectral_basis(vertices, laplacian, mass, component, eigenpairs))
+        normals = vertex_normals(vertices, faces)
+        return cls(mass, *spectral_basis(vertices, normals, laplacian, mass, component, eigenpairs))
 
     def measured_in(self, unit: float) -> Spectrum:
         """The same of the surface measured in another unit, which is so long in the one of now."""
