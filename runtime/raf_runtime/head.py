@@ -14,19 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from raf_runtime.coarse import Coarse
 from raf_runtime.frame import HEAD_CENTRE, Frame, estimate_frame
-from raf_runtime.operators import Operators, Spectrum, TangentGradient, vertex_normals
+from raf_runtime.neck import Neck, body, cut
+from raf_runtime.operators import Operators, vertex_normals
 from raf_runtime.parts import Parts
-from raf_runtime.surface import Surface, face_area_vectors, face_areas
+from raf_runtime.surface import Surface, face_area_vectors
 from raf_runtime.symmetry import Mirror
 from raf_runtime.threads import blas_on_one_thread
 
-__all__ = ["PreparedHead", "find_pieces", "head_on_body", "in_own_unit", "outwards", "prepare_head"]
+__all__ = ["PreparedHead", "find_pieces", "head_on_body", "outwards", "prepare_head"]
 
 # Above this many vertices a coarser surface stands in: more detail than the basis resolves only costs time.
 LARGE = 80_000
-# What lies further than this from here, canonical, is body, where it is more than this share of the surface: the basis
-# would be spent on it. Busts that the network has learned from have up to 0.12 there.
-NECK, REACH, BODY = (0.0, 0.0, -1.0), 5.5, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,9 @@ class PreparedHead:
     Attributes
     ----------
     surface : Surface
-        Welded surface, in the input's frame.
+        Welded surface of the head alone, in the input's frame.
+    neck : Neck
+        What follows it.
     frame : Frame
         From the input's frame to the canonical one.
     operators : Operators
@@ -50,6 +50,7 @@ class PreparedHead:
     """
 
     surface: Surface
+    neck: Neck
     frame: Frame
     operators: Operators
     coarse: Coarse | None
@@ -83,7 +84,9 @@ class PreparedHead:
         to_input = (self.frame.rotation * self.frame.unit).astype(np.float32)
         for pose in moved:
             pose[:] = pose @ to_input
-        return self.surface.to_input(moved)
+        moved = self.surface.to_input(moved)
+        self.neck.follow(moved)
+        return moved
 
 
 @blas_on_one_thread()
@@ -109,53 +112,31 @@ def prepare_head(
         If the arrays are not a surface (see :meth:`Surface.build`).
     """
     surface = Surface.build(vertices, faces)
+    if frame is None:
+        frame = estimate_frame(surface.vertices, surface.faces)
+    surface, neck = cut(surface, frame.to_canonical(surface.vertices))
+    points = frame.to_canonical(surface.vertices)
+    triangles = outwards(points, surface.faces)
+    coarse = None
+    if len(points) > LARGE:
+        coarse = Coarse.build(points, triangles, surface.component, LARGE // 2)
+    # Most of either is where Python lets other threads run.
     with ThreadPoolExecutor(1) as pool:
-        large = len(surface.vertices) > LARGE
-        # The spectrum need not know the frame. Most of either is where Python lets other threads run.
-        known = None if large else pool.submit(_spectrum, surface, eigenpairs)
-        if frame is None:
-            frame = estimate_frame(surface.vertices, surface.faces)
-            if (head := head_on_body(surface, frame, np.asarray(faces))) is not None:
-                return prepare_head(vertices, head, eigenpairs, frame)
-        points = frame.to_canonical(surface.vertices)
-        triangles = outwards(points, surface.faces)
-        if large:
-            pieces = pool.submit(find_pieces, surface, frame)
-            coarse = Coarse.build(points, triangles, surface.component, LARGE // 2)
-            operators = Operators.build(coarse.vertices, coarse.faces, coarse.component, eigenpairs)
-            return PreparedHead(surface, frame, operators, coarse, *pieces.result())
-        assert known is not None
-        gradient = TangentGradient.build(points, triangles)
-        parts, mirror = find_pieces(surface, frame)
-        spectrum, unit = known.result()
-    operators = Operators.join(points, gradient, spectrum.measured_in(frame.unit / unit))
-    return PreparedHead(surface, frame, operators, None, parts, mirror)
+        pieces = pool.submit(find_pieces, surface, frame)
+        operators = (
+            Operators.build(points, triangles, surface.component, eigenpairs)
+            if coarse is None
+            else Operators.build(coarse.vertices, coarse.faces, coarse.component, eigenpairs)
+        )
+        return PreparedHead(surface, neck, frame, operators, coarse, *pieces.result())
 
 
 def head_on_body(surface: Surface, frame: Frame, faces: NDArray[np.integer]) -> NDArray[np.integer] | None:
     """Those of the input's triangles (T, 3) that are the head of a body; None where there is little else."""
-    points = frame.to_canonical(surface.vertices)
-    near = np.linalg.norm(points - NECK, axis=1) < REACH
-    if near.all():
+    far = body(frame.to_canonical(surface.vertices), surface.faces)
+    if far is None or far[surface.faces].any(axis=1).all():
         return None
-    inside = near[surface.faces].all(axis=1)
-    areas = face_areas(points, surface.faces)
-    rest = areas[~inside].sum() / areas.sum()
-    if rest <= BODY or not areas[inside].sum() > 0:
-        return None
-    return faces[near[surface.from_input[faces]].all(axis=1)]
-
-
-def _spectrum(surface: Surface, eigenpairs: int) -> tuple[Spectrum, float]:
-    points, unit = in_own_unit(surface.vertices)
-    return Spectrum.build(points, surface.faces, surface.component, eigenpairs), unit
-
-
-def in_own_unit(vertices: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Vertices (S, 3) about their mean in a unit of about their extent, and that unit: no number overflows."""
-    centred = vertices - vertices.mean(axis=0)
-    unit = float(np.abs(centred).max())
-    return centred / unit, unit
+    return faces[~far[surface.from_input[faces]].any(axis=1)]
 
 
 def find_pieces(surface: Surface, frame: Frame) -> tuple[Parts, Mirror | None]:

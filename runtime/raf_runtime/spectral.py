@@ -27,8 +27,8 @@ SHARPNESS = 4.0
 # At most this share of the basis goes to components beyond the first, so that hair or teeth in hundreds of
 # pieces do not crowd out the face; what is beyond shares one constant function.
 COMPONENT_SHARE = 0.2
-# Damped Jacobi steps that smooth the bumps, as in smoothed aggregation (Vanek, Mandel, Brezina 1996): distances along edges
-# leave kinks of the size of an edge.
+# Damped Jacobi steps that smooth the bumps, as in smoothed aggregation (Vanek, Mandel, Brezina 1996): distances along
+# edges leave kinks of the size of an edge.
 SMOOTHINGS, DAMPING = 2, 0.7
 # Along the principal axes distances between samples are measured slightly askew: on a symmetric head the farthest
 # point would else be one of two, and rounding would choose.
@@ -246,15 +246,14 @@ def _farthest_points(
     points: NDArray[np.float64], component: NDArray[np.int64], candidates: NDArray[np.int64], count: int
 ) -> NDArray[np.int64]:
     """Farthest-point samples among the candidates (points (S, 6)), at least one in each of their components."""
-    points = points[candidates].astype(np.float32)
+    rows = np.ascontiguousarray(points[candidates].T, dtype=np.float32)
     # Each component starts from its end along the longest axis, wherever that stands in the file.
-    order = np.lexsort((points[:, 2], component[candidates]))
+    order = np.lexsort((rows[2], component[candidates]))
     _, first = np.unique(component[candidates][order], return_index=True)
     chosen = order[first[:count]].tolist()
     # No matrix products: BLAS would hand hundreds of tiny ones to its threads, and wait for them on a busy machine.
-    rows = np.ascontiguousarray(points.T)
     apart, further = np.empty_like(rows), np.empty_like(rows[0])
-    distance = np.full(len(points), np.inf, dtype=np.float32)
+    distance = np.full(len(candidates), np.inf, dtype=np.float32)
     for current in range(count):
         if current == len(chosen):
             chosen.append(int(distance.argmax()))

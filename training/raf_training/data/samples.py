@@ -13,6 +13,7 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from raf_runtime.neck import cut
 from raf_runtime.operators import Operators
 from raf_runtime.surface import Surface
 from raf_training.data.rig_source import RigSource
@@ -184,6 +185,7 @@ def draw_sample(
     """
     head = draw_head(source, rng, options, wardrobe, warped)
     surface = Surface.build(head.vertices, head.faces)
+    surface, _ = cut(surface, surface.vertices)
     operators = Operators.build(surface.vertices, surface.faces, surface.component, options.eigenpairs)
     origin = np.zeros(len(surface.vertices), dtype=np.int64)
     used = surface.from_input >= 0
