@@ -56,9 +56,9 @@ def rig_in_stages(watch: Stopwatch, session: Session, path: Path) -> raf_sdk.Rig
     with watch.stage("canonical frame"):
         frame = estimate_frame(surface.vertices, surface.faces)
     with watch.stage("cut at the neck"):
-        surface, neck = cut(surface, frame.to_canonical(surface.vertices))
-        points = frame.to_canonical(surface.vertices)
-        triangles, component, coarse = outwards(points, surface.faces), surface.component, None
+        head, neck = cut(surface, frame.to_canonical(surface.vertices))
+        points = frame.to_canonical(head.vertices)
+        triangles, component, coarse = outwards(points, head.faces), head.component, None
     if len(points) > LARGE:
         with watch.stage("coarser stand-in"):
             coarse = Coarse.build(points, triangles, component, LARGE // 2)
@@ -72,11 +72,11 @@ def rig_in_stages(watch: Stopwatch, session: Session, path: Path) -> raf_sdk.Rig
     with watch.stage("gradients"):
         operators = Operators.join(points, TangentGradient.build(points, triangles), spectrum)
     with watch.stage("parts, symmetry"):
-        head = PreparedHead(surface, neck, frame, operators, coarse, *find_pieces(surface, frame))
+        prepared = PreparedHead(surface, neck, frame, operators, coarse, *find_pieces(surface, frame))
     with watch.stage(NETWORK):
         displacements = session.run(operators)
     with watch.stage("finish"):
-        return raf_sdk.Rig(mesh, session.poses, head.finish(displacements, session.poses))
+        return raf_sdk.Rig(mesh, session.poses, prepared.finish(displacements, session.poses))
 
 
 def measure_warm(model: Path, path: Path, repeats: int) -> Times:

@@ -39,19 +39,18 @@ def test_what_is_above_the_plane_is_kept_and_what_is_below_follows_the_edge() ->
     mesh = column()
     surface = Surface.build(mesh.vertices, mesh.faces)
     head, neck = cut(surface, surface.vertices)
-    assert (above_neck(head.vertices)).all()
-    kept = head.from_input >= 0
-    assert np.array_equal(head.vertices[head.from_input[kept]], mesh.vertices[kept])
-    displacements = np.where(kept[:, None], [0.0, -0.4, 0.0], 0.0)[None].astype(np.float32)
-    neck.follow(displacements)
-    assert (displacements[0, kept, 1] == np.float32(-0.4)).all()
+    assert above_neck(head.vertices).all()
+    motion = np.arange(3 * len(head.vertices), dtype=np.float32).reshape(1, -1, 3)
+    moved = neck.follow(motion)
+    kept = np.isin(np.arange(len(mesh.vertices)), neck.rest, invert=True)
+    assert np.array_equal(head.vertices, surface.vertices[kept])
+    assert np.array_equal(moved[:, kept], motion)
     # Down from the edge it fades, without a step, and ends.
+    share = np.linalg.norm(neck.follow(np.ones_like(motion)), axis=2)[0] / 3**0.5
     depth = LOWEST - mesh.vertices @ UP
-    motion = -displacements[0, :, 1] / 0.4
-    below = ~kept
-    assert (motion[below & (depth < 0.1)] > 0.75).all()
-    assert (motion[depth > 1.2 * REACH] == 0).all()
-    along = motion.reshape(41, 32)
+    assert (share[~kept & (depth < 0.1)] > 0.75).all()
+    assert (share[depth > 1.2 * REACH] == 0).all()
+    along = share.reshape(41, 32)
     assert (np.diff(along, axis=0) <= 1e-6).all()
     assert np.abs(np.diff(along, axis=0)).max() < 0.35
 
@@ -63,9 +62,11 @@ def test_nothing_follows_another_component() -> None:
     low = collar.faces[(collar.vertices[collar.faces, 1] < LOWEST - 0.5).all(axis=1)]
     both = trimesh.util.concatenate([neck, trimesh.Trimesh(collar.vertices, low, process=False)])
     surface = Surface.build(both.vertices, both.faces)
-    followers = cut(surface, surface.vertices)[1].below
-    assert len(followers)
-    assert followers.max() < len(neck.vertices)
+    head, found = cut(surface, surface.vertices)
+    moved = found.follow(np.ones((1, len(head.vertices), 3), np.float32))[0]
+    collars = surface.component == 1
+    assert not moved[collars].any()
+    assert moved[~collars & (surface.vertices @ UP < LOWEST)].any()
 
 
 def test_a_mask_is_left_whole() -> None:
@@ -73,7 +74,10 @@ def test_a_mask_is_left_whole() -> None:
     surface = Surface.build(ball.vertices, ball.faces)
     head, neck = cut(surface, surface.vertices)
     assert head is surface
-    assert not len(neck.below)
+    motion = np.ones((2, len(ball.vertices), 3), np.float32)
+    moved = neck.follow(motion)
+    assert np.array_equal(moved, motion)
+    assert not np.shares_memory(moved, motion)
 
 
 def test_a_mesh_that_is_all_below_is_left_whole() -> None:

@@ -34,15 +34,15 @@ class PreparedHead:
     Attributes
     ----------
     surface : Surface
-        Welded surface of the head alone, in the input's frame.
+        Welded surface, in the input's frame, without the body.
     neck : Neck
-        What follows it.
+        How it moves with the head, which the network sees.
     frame : Frame
         From the input's frame to the canonical one.
     operators : Operators
         Inputs of the network, canonical; of ``coarse`` where there is one.
     coarse : Coarse or None
-        The stand-in of a large surface.
+        The stand-in of a large head.
     parts : Parts
         Eyeballs, teeth and the like, among the vertices of ``surface``.
     mirror : Mirror or None
@@ -63,7 +63,7 @@ class PreparedHead:
 
         Parameters
         ----------
-        displacements : (P, S, 3) float32
+        displacements : (P, n, 3) float32
             In canonical units, of the vertices of ``operators``.
         poses : sequence of str
             Names of the P poses.
@@ -73,7 +73,7 @@ class PreparedHead:
         (P, V, 3) float32
             In the unit and frame of the input; zero for vertices that no triangle uses.
         """
-        moved = displacements.copy() if self.coarse is None else self.coarse.to_fine(displacements)
+        moved = self.neck.follow(displacements if self.coarse is None else self.coarse.to_fine(displacements))
         # Before the two sides are averaged: the network may know the turn of one eye only.
         self.parts.turn_eyes(moved, poses)
         self.parts.slide_lids(moved, poses)
@@ -84,9 +84,7 @@ class PreparedHead:
         to_input = (self.frame.rotation * self.frame.unit).astype(np.float32)
         for pose in moved:
             pose[:] = pose @ to_input
-        moved = self.surface.to_input(moved)
-        self.neck.follow(moved)
-        return moved
+        return self.surface.to_input(moved)
 
 
 @blas_on_one_thread()
@@ -114,29 +112,27 @@ def prepare_head(
     surface = Surface.build(vertices, faces)
     if frame is None:
         frame = estimate_frame(surface.vertices, surface.faces)
-    surface, neck = cut(surface, frame.to_canonical(surface.vertices))
     points = frame.to_canonical(surface.vertices)
-    triangles = outwards(points, surface.faces)
-    coarse = None
-    if len(points) > LARGE:
-        coarse = Coarse.build(points, triangles, surface.component, LARGE // 2)
+    if (far := body(points, surface.faces)) is not None:
+        surface = surface.part(np.logical_not(far[surface.faces].any(axis=1)))
+        points = frame.to_canonical(surface.vertices)
+    head, neck = cut(surface, points)
     # Most of either is where Python lets other threads run.
     with ThreadPoolExecutor(1) as pool:
         pieces = pool.submit(find_pieces, surface, frame)
-        operators = (
-            Operators.build(points, triangles, surface.component, eigenpairs)
-            if coarse is None
-            else Operators.build(coarse.vertices, coarse.faces, coarse.component, eigenpairs)
-        )
+        points = frame.to_canonical(head.vertices)
+        triangles, component, coarse = outwards(points, head.faces), head.component, None
+        if len(points) > LARGE:
+            coarse = Coarse.build(points, triangles, component, LARGE // 2)
+            points, triangles, component = coarse.vertices, coarse.faces, coarse.component
+        operators = Operators.build(points, triangles, component, eigenpairs)
         return PreparedHead(surface, neck, frame, operators, coarse, *pieces.result())
 
 
 def head_on_body(surface: Surface, frame: Frame, faces: NDArray[np.integer]) -> NDArray[np.integer] | None:
     """Those of the input's triangles (T, 3) that are the head of a body; None where there is little else."""
     far = body(frame.to_canonical(surface.vertices), surface.faces)
-    if far is None or far[surface.faces].any(axis=1).all():
-        return None
-    return faces[~far[surface.from_input[faces]].any(axis=1)]
+    return None if far is None else faces[~far[surface.from_input[faces]].any(axis=1)]
 
 
 def find_pieces(surface: Surface, frame: Frame) -> tuple[Parts, Mirror | None]:

@@ -3,7 +3,7 @@
 The network sees the head down to a plane across the neck, wherever a mesh ends below: shoulders, collars and bodies
 change nothing. What is cut off follows the edge of the cut, the less the further it is from there.
 
-Axis legend: V input vertices, S surface vertices, T triangles, N vertices that follow.
+Axis legend: S surface vertices, T triangles, C vertices of the head, N the others, P poses.
 """
 
 from __future__ import annotations
@@ -34,43 +34,51 @@ BODY: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Neck:
-    """What follows the edge of the cut.
+    """How the rest of a surface moves with its head.
 
     Attributes
     ----------
-    below : (N,) int64
-        Input vertices that follow.
-    edge : (N,) int64
-        The input vertex at the edge that each follows: the nearest of its component.
+    leader : (S,) int64
+        The vertex of the head that each vertex is, or follows: the nearest at the edge of its own component.
+    rest : (N,) int64
+        Vertices that are not of the head.
     share : (N,) float32
-        Of its motion, from 1 at the edge to 0.
+        How much of its leader's motion each has, from 1 at the edge to 0.
     """
 
-    below: NDArray[np.int64]
-    edge: NDArray[np.int64]
+    leader: NDArray[np.int64]
+    rest: NDArray[np.int64]
     share: NDArray[np.float32]
 
-    def follow(self, displacements: NDArray[np.float32]) -> None:
-        """Move what follows in displacements (P, V, 3), in place."""
-        displacements[:, self.below] = displacements[:, self.edge] * self.share[:, None]
+    def follow(self, displacements: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Carry displacements (P, C, 3) of the head to the whole surface (P, S, 3), which is a new array."""
+        result = displacements.take(self.leader, axis=1)
+        result[:, self.rest] *= self.share[:, None]
+        return result
 
 
 def cut(surface: Surface, points: NDArray[np.float64]) -> tuple[Surface, Neck]:
-    """Find the part of a surface that is head, and what follows it.
+    """Find the part of a surface that is head, and how the rest moves with it.
 
     Parameters
     ----------
     surface : Surface
-        A head, alone or on a body.
+        A head with what hangs on it.
     points : (S, 3) float64
         Its vertices in canonical coordinates.
+
+    Returns
+    -------
+    Surface, Neck
+        The head alone, with the C vertices in the order in which the surface has them; the surface as it is, where
+        none of it is above the neck.
     """
-    above = above_neck(points)
-    if (far := body(points, surface.faces)) is not None:
-        above &= ~far
-    head = np.asarray(above[surface.faces].all(axis=1))
-    if head.all() or not face_areas(points, surface.faces[head]).sum() > 0:
-        return surface, Neck(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    head = np.asarray(above_neck(points)[surface.faces].all(axis=1))
+    if not face_areas(points, surface.faces[head]).sum() > 0:
+        head[:] = True
+    if head.all():
+        every = np.arange(len(points))
+        return surface, Neck(every, every[:0], np.empty(0, dtype=np.float32))
     return surface.part(head), _followers(surface, points, head)
 
 
@@ -80,22 +88,17 @@ def _followers(surface: Surface, points: NDArray[np.float64], head: NDArray[np.b
     kept[surface.faces[head]] = True
     rim[surface.faces[~head]] = True
     edge, rest = np.flatnonzero(kept & rim), np.flatnonzero(~kept)
-    leader, share = np.full(len(points), -1), np.zeros(len(points), dtype=np.float32)
+    place = np.cumsum(kept) - 1
+    leader, share = np.where(kept, place, 0), np.zeros(len(rest), dtype=np.float32)
     if len(edge):
         # Components lie apart along a fourth axis: none follows another.
-        places = np.column_stack([points, 2 * REACH * surface.component])
-        found = KDTree(places[edge]).query(places[rest], distance_upper_bound=REACH)
+        apart = np.column_stack([points, 2 * REACH * surface.component])
+        found = KDTree(apart[edge]).query(apart[rest], distance_upper_bound=REACH)
         distance, nearest = (np.asarray(each) for each in found)
         near = np.flatnonzero(distance < REACH)
-        leader[rest[near]] = edge.take(nearest[near])
-        share[rest[near]] = (1 - (distance[near] / REACH) ** 2) ** 2
-    used = np.flatnonzero(surface.from_input >= 0)
-    place = surface.from_input[used]
-    # Any of the input vertices that were welded.
-    to_input = np.zeros(len(points), dtype=np.int64)
-    to_input[place] = used
-    follows = leader[place] >= 0
-    return Neck(used[follows], to_input[leader[place[follows]]], share[place[follows]])
+        leader[rest[near]] = place[edge.take(nearest[near])]
+        share[near] = (1 - (distance[near] / REACH) ** 2) ** 2
+    return Neck(leader, rest, share)
 
 
 def above_neck(points: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -104,9 +107,10 @@ def above_neck(points: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def body(points: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-    """Mask (S,) of what is body by its distance from the face, of points (S, 3); None where that is little."""
+    """Mask of points (S, 3) that are body, by their distance from the face; None where that is little, or all."""
     far = np.linalg.norm(points - MIDDLE, axis=1) >= BODY_REACH
     if not far.any():
         return None
     areas = face_areas(points, faces)
-    return far if areas[far[faces].any(axis=1)].sum() > BODY * areas.sum() else None
+    share = areas[far[faces].any(axis=1)].sum() / areas.sum()
+    return far if BODY < share < 1 else None
