@@ -15,9 +15,8 @@ from tqdm import tqdm
 import raf_sdk
 from raf_runtime.coarse import Coarse
 from raf_runtime.frame import estimate_frame
-from raf_runtime.head import LARGE, PreparedHead, find_pieces, outwards
+from raf_runtime.head import LARGE, PreparedHead, find_pieces, in_own_unit, outwards
 from raf_runtime.intrinsic import laplacian_and_mass
-from raf_runtime.neck import cut
 from raf_runtime.operators import Operators, Spectrum, TangentGradient, vertex_normals
 from raf_runtime.session import Session
 from raf_runtime.spectral import spectral_basis
@@ -55,28 +54,27 @@ def rig_in_stages(watch: Stopwatch, session: Session, path: Path) -> raf_sdk.Rig
         surface = Surface.build(mesh.vertices, mesh.faces)
     with watch.stage("canonical frame"):
         frame = estimate_frame(surface.vertices, surface.faces)
-    with watch.stage("cut at the neck"):
-        head, neck = cut(surface, frame.to_canonical(surface.vertices))
-        points = frame.to_canonical(head.vertices)
-        triangles, component, coarse = outwards(points, head.faces), head.component, None
+        points = frame.to_canonical(surface.vertices)
+        triangles, component, coarse = outwards(points, surface.faces), surface.component, None
     if len(points) > LARGE:
         with watch.stage("coarser stand-in"):
             coarse = Coarse.build(points, triangles, component, LARGE // 2)
             points, triangles, component = coarse.vertices, coarse.faces, coarse.component
     with watch.stage("Laplacian"):
-        laplacian, mass = laplacian_and_mass(points, triangles)
+        own, unit = (points, frame.unit) if coarse else in_own_unit(surface.vertices)
+        laplacian, mass = laplacian_and_mass(own, triangles)
     with watch.stage("spectral basis"):
-        normals = vertex_normals(points, triangles)
-        pairs = spectral_basis(points, normals, laplacian, mass, component, session.eigenpairs)
-        spectrum = Spectrum(mass, *pairs)
+        normals = vertex_normals(own, triangles)
+        pairs = spectral_basis(own, normals, laplacian, mass, component, session.eigenpairs)
+        spectrum = Spectrum(mass, *pairs).measured_in(frame.unit / unit)
     with watch.stage("gradients"):
         operators = Operators.join(points, TangentGradient.build(points, triangles), spectrum)
     with watch.stage("parts, symmetry"):
-        prepared = PreparedHead(surface, neck, frame, operators, coarse, *find_pieces(surface, frame))
+        head = PreparedHead(surface, frame, operators, coarse, *find_pieces(surface, frame))
     with watch.stage(NETWORK):
         displacements = session.run(operators)
     with watch.stage("finish"):
-        return raf_sdk.Rig(mesh, session.poses, prepared.finish(displacements, session.poses))
+        return raf_sdk.Rig(mesh, session.poses, head.finish(displacements, session.poses))
 
 
 def measure_warm(model: Path, path: Path, repeats: int) -> Times:

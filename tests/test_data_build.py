@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from raf_runtime.contract import ARKIT_POSES, INPUTS
-from raf_runtime.neck import above_neck
 from raf_training.data.build import BuildPlan, build, pick_source
 from raf_training.data.cli import main
 from raf_training.data.rig_source import RigSource, build_source
@@ -191,9 +190,7 @@ def test_proportions_change_shapes_as_they_change_the_head(source: RigSource) ->
 def test_a_sample_is_what_training_reads(mean: RigSource) -> None:
     options = replace(AS_IT_IS, vertices=(400, 401))
     arrays, head = draw_sample(mean, rng(), options), draw_head(mean, rng(), options)
-    above = above_neck(head.vertices)[head.faces].all(axis=1)
-    sizes = {"V": len(np.unique(head.faces[above])), "K": 8}
-    assert sizes["V"] < len(head.vertices)
+    sizes = {"V": len(head.vertices), "K": 8}
     for name, axes in INPUTS.items():
         assert arrays[name].shape == tuple(sizes.get(str(axis), axis) for axis in axes)
         assert np.isfinite(arrays[name]).all()
@@ -203,11 +200,9 @@ def test_a_sample_is_what_training_reads(mean: RigSource) -> None:
     assert arrays["mask"].sum() == 5
     twin = np.asarray(KDTree(head.vertices).query(arrays["positions"])[1])
     np.testing.assert_array_equal(arrays["deltas"], head.deltas[:, twin].astype(np.float16))
-    # The triangles of the head above the neck, whatever the surface calls their corners.
+    # The triangles of the head, whatever the surface calls their corners.
     corners = np.sort(twin[arrays["faces"].astype(np.int64)], axis=1)
-    np.testing.assert_array_equal(
-        np.unique(corners, axis=0), np.unique(np.sort(head.faces[above], axis=1), axis=0)
-    )
+    np.testing.assert_array_equal(np.unique(corners, axis=0), np.unique(np.sort(head.faces, axis=1), axis=0))
 
 
 def test_equal_states_of_chance_give_equal_samples(source: RigSource) -> None:

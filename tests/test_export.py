@@ -416,6 +416,6 @@ def test_the_command(
     monkeypatch.setattr(TRACE, traced_as(lambda _model: None, exported / "model.onnx"))
     out = tmp_path / "model.onnx"
     assert main([str(exported / "weights.safetensors"), "-o", str(out)]) == 0
-    assert out.is_file() and "the fp32 graph, 210 vertices: within" in capsys.readouterr().out
+    assert out.is_file() and "the fp32 graph, 211 vertices: within" in capsys.readouterr().out
     assert main([str(tmp_path / "none.safetensors"), "-o", str(out)]) == 2
     assert capsys.readouterr().err.startswith("raf-export: ")

@@ -1,7 +1,7 @@
 """Real heads at the numbers of vertices that every hop of an export is judged at.
 
-One head, by default the example that ships, is cut at the neck, subdivided and simplified to each size, and goes
-through the runtime's own preparation.
+One head, by default the example that ships, is subdivided and simplified to each size and goes through the runtime's
+own preparation.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 
 from raf_runtime.contract import POSE_INPUT
 from raf_runtime.errors import MeshError, MeshFileError, MeshFileNotFoundError
-from raf_runtime.frame import estimate_frame
 from raf_runtime.head import prepare_head
-from raf_runtime.neck import cut
 from raf_runtime.surface import Surface
 
 __all__ = ["SIZES", "GateHead", "gate_heads", "shipped"]
@@ -81,12 +79,9 @@ def gate_heads(eigenpairs: int, head: Path | None = None, sizes: tuple[int, ...]
     """
     vertices, faces = _read(shipped("example_head.obj") if head is None else head)
     surface = Surface.build(vertices, faces)
-    frame = estimate_frame(surface.vertices, surface.faces)
-    # What the network does not see shall not count.
-    surface, _ = cut(surface, frame.to_canonical(surface.vertices))
     result: list[GateHead] = []
     for size in sizes:
-        prepared = prepare_head(*_resized(surface.vertices, surface.faces, size), eigenpairs, frame)
+        prepared = prepare_head(*_resized(surface.vertices, surface.faces, size), eigenpairs)
         height = float(np.ptp(prepared.operators.positions[:, 1]))
         result.append(GateHead(prepared.operators.as_inputs(), HEAD_HEIGHT / height))
     return result

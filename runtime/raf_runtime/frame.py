@@ -27,7 +27,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raf_runtime.frame_networks import CELLS, EXTENT, FrameNetworks, MapNetwork, front_map
-from raf_runtime.neck import above_neck
 from raf_runtime.soup import Soup, squares
 from raf_runtime.surface import cross
 
@@ -228,7 +227,6 @@ def _look(
     """How upright a face some maps show, each of its share of the samples, and the frame corrected by them."""
     points, directions = samples
     points, directions = frame.to_canonical(points), directions @ frame.rotation.T
-    points[~above_neck(points), 2] = 2 * EXTENT  # out of sight: shoulders, or none, shall not turn a face
     if (np.abs(points).max(axis=1, initial=0) < EXTENT).sum() < FEWEST_SEEN:
         return -1.0, frame
     directions = _turned(directions, points - HEAD_CENTRE)

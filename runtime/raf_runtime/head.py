@@ -14,17 +14,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from raf_runtime.coarse import Coarse
 from raf_runtime.frame import HEAD_CENTRE, Frame, estimate_frame
-from raf_runtime.neck import Neck, body, cut
-from raf_runtime.operators import Operators, vertex_normals
+from raf_runtime.operators import Operators, Spectrum, TangentGradient, vertex_normals
 from raf_runtime.parts import Parts
-from raf_runtime.surface import Surface, face_area_vectors
+from raf_runtime.surface import Surface, face_area_vectors, face_areas
 from raf_runtime.symmetry import Mirror
 from raf_runtime.threads import blas_on_one_thread
 
-__all__ = ["PreparedHead", "find_pieces", "head_on_body", "outwards", "prepare_head"]
+__all__ = ["PreparedHead", "find_pieces", "head_on_body", "in_own_unit", "outwards", "prepare_head"]
 
 # Above this many vertices a coarser surface stands in: more detail than the basis resolves only costs time.
 LARGE = 80_000
+# What lies further than this from here, canonical, is body, where it is more than this share of the surface: the basis
+# would be spent on it. Busts that the network has learned from have up to 0.12 there.
+NECK, REACH, BODY = (0.0, 0.0, -1.0), 5.5, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +36,13 @@ class PreparedHead:
     Attributes
     ----------
     surface : Surface
-        Welded surface, in the input's frame, without the body.
-    neck : Neck
-        How it moves with the head, which the network sees.
+        Welded surface, in the input's frame.
     frame : Frame
         From the input's frame to the canonical one.
     operators : Operators
         Inputs of the network, canonical; of ``coarse`` where there is one.
     coarse : Coarse or None
-        The stand-in of a large head.
+        The stand-in of a large surface.
     parts : Parts
         Eyeballs, teeth and the like, among the vertices of ``surface``.
     mirror : Mirror or None
@@ -50,7 +50,6 @@ class PreparedHead:
     """
 
     surface: Surface
-    neck: Neck
     frame: Frame
     operators: Operators
     coarse: Coarse | None
@@ -63,7 +62,7 @@ class PreparedHead:
 
         Parameters
         ----------
-        displacements : (P, n, 3) float32
+        displacements : (P, S, 3) float32
             In canonical units, of the vertices of ``operators``.
         poses : sequence of str
             Names of the P poses.
@@ -73,7 +72,7 @@ class PreparedHead:
         (P, V, 3) float32
             In the unit and frame of the input; zero for vertices that no triangle uses.
         """
-        moved = self.neck.follow(displacements if self.coarse is None else self.coarse.to_fine(displacements))
+        moved = displacements.copy() if self.coarse is None else self.coarse.to_fine(displacements)
         # Before the two sides are averaged: the network may know the turn of one eye only.
         self.parts.turn_eyes(moved, poses)
         self.parts.slide_lids(moved, poses)
@@ -110,29 +109,53 @@ def prepare_head(
         If the arrays are not a surface (see :meth:`Surface.build`).
     """
     surface = Surface.build(vertices, faces)
-    if frame is None:
-        frame = estimate_frame(surface.vertices, surface.faces)
-    points = frame.to_canonical(surface.vertices)
-    if (far := body(points, surface.faces)) is not None:
-        surface = surface.part(np.logical_not(far[surface.faces].any(axis=1)))
-        points = frame.to_canonical(surface.vertices)
-    head, neck = cut(surface, points)
-    # Most of either is where Python lets other threads run.
     with ThreadPoolExecutor(1) as pool:
-        pieces = pool.submit(find_pieces, surface, frame)
-        points = frame.to_canonical(head.vertices)
-        triangles, component, coarse = outwards(points, head.faces), head.component, None
-        if len(points) > LARGE:
-            coarse = Coarse.build(points, triangles, component, LARGE // 2)
-            points, triangles, component = coarse.vertices, coarse.faces, coarse.component
-        operators = Operators.build(points, triangles, component, eigenpairs)
-        return PreparedHead(surface, neck, frame, operators, coarse, *pieces.result())
+        large = len(surface.vertices) > LARGE
+        # The spectrum need not know the frame. Most of either is where Python lets other threads run.
+        known = None if large else pool.submit(_spectrum, surface, eigenpairs)
+        if frame is None:
+            frame = estimate_frame(surface.vertices, surface.faces)
+            if (head := head_on_body(surface, frame, np.asarray(faces))) is not None:
+                return prepare_head(vertices, head, eigenpairs, frame)
+        points = frame.to_canonical(surface.vertices)
+        triangles = outwards(points, surface.faces)
+        if large:
+            pieces = pool.submit(find_pieces, surface, frame)
+            coarse = Coarse.build(points, triangles, surface.component, LARGE // 2)
+            operators = Operators.build(coarse.vertices, coarse.faces, coarse.component, eigenpairs)
+            return PreparedHead(surface, frame, operators, coarse, *pieces.result())
+        assert known is not None
+        gradient = TangentGradient.build(points, triangles)
+        parts, mirror = find_pieces(surface, frame)
+        spectrum, unit = known.result()
+    operators = Operators.join(points, gradient, spectrum.measured_in(frame.unit / unit))
+    return PreparedHead(surface, frame, operators, None, parts, mirror)
 
 
 def head_on_body(surface: Surface, frame: Frame, faces: NDArray[np.integer]) -> NDArray[np.integer] | None:
     """Those of the input's triangles (T, 3) that are the head of a body; None where there is little else."""
-    far = body(frame.to_canonical(surface.vertices), surface.faces)
-    return None if far is None else faces[~far[surface.from_input[faces]].any(axis=1)]
+    points = frame.to_canonical(surface.vertices)
+    near = np.linalg.norm(points - NECK, axis=1) < REACH
+    if near.all():
+        return None
+    inside = near[surface.faces].all(axis=1)
+    areas = face_areas(points, surface.faces)
+    rest = areas[~inside].sum() / areas.sum()
+    if rest <= BODY or not areas[inside].sum() > 0:
+        return None
+    return faces[near[surface.from_input[faces]].all(axis=1)]
+
+
+def _spectrum(surface: Surface, eigenpairs: int) -> tuple[Spectrum, float]:
+    points, unit = in_own_unit(surface.vertices)
+    return Spectrum.build(points, surface.faces, surface.component, eigenpairs), unit
+
+
+def in_own_unit(vertices: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """Vertices (S, 3) about their mean in a unit of about their extent, and that unit: no number overflows."""
+    centred = vertices - vertices.mean(axis=0)
+    unit = float(np.abs(centred).max())
+    return centred / unit, unit
 
 
 def find_pieces(surface: Surface, frame: Frame) -> tuple[Parts, Mirror | None]:

@@ -125,6 +125,10 @@ class Spectrum:
         normals = vertex_normals(vertices, faces)
         return cls(mass, *spectral_basis(vertices, normals, laplacian, mass, component, eigenpairs))
 
+    def measured_in(self, unit: float) -> Spectrum:
+        """The same of the surface measured in another unit, which is so long in the one of now."""
+        return Spectrum(self.mass / unit**2, self.values * unit**2, self.vectors * unit)
+
 
 @dataclass(frozen=True, slots=True)
 class TangentGradient:

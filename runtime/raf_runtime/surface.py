@@ -89,16 +89,6 @@ class Surface:
             len(triangles) - int(keep.sum()),
         )
 
-    def part(self, kept: NDArray[np.bool_]) -> Surface:
-        """The surface of some of the triangles (mask (T,)) alone; they span an area."""
-        used, corners = np.unique(self.faces[kept], return_inverse=True)
-        faces = corners.reshape(-1, 3)
-        renumber = np.full(len(self.vertices) + 1, -1, dtype=np.int64)  # the last is where -1 points to
-        renumber[used] = np.arange(len(used))
-        vertices = self.vertices[used]
-        component = _components(faces, face_areas(vertices, faces), len(used))
-        return Surface(vertices, faces, renumber[self.from_input], component, self.set_aside)
-
     def to_input(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Carry values (..., S, C) on the surface to the input vertices (..., V, C); unused vertices get zero."""
         if np.array_equal(self.from_input, np.arange(values.shape[-2])):

@@ -14,7 +14,6 @@ from raf_training.data.importers import neutral
 from raf_training.data.importers.gltf import import_gltf
 from raf_training.data.importers.ict import import_ict
 from raf_training.data.importers.makehuman import import_makehuman
-from raf_training.data.renew import renew
 from raf_training.data.samples import SampleOptions
 
 __all__ = ["main"]
@@ -65,14 +64,6 @@ def _parser() -> argparse.ArgumentParser:
             help="archives of rigs to training samples",
             description="Draw identities of the rigs in fresh triangulations, crops and proportions, and compute "
             "their operators. Resumes where it was interrupted; more --samples enlarge a folder.",
-        )
-    )
-    _fill_renew(
-        commands.add_parser(
-            "renew",
-            help="samples of an earlier version to samples of this one",
-            description="Compute anew what is computed of the surfaces of samples: where heads end, their "
-            "operators. Heads and shapes stay. Resumes where it was interrupted.",
         )
     )
     command = commands.add_parser("import", help="upstream files, or one's own, to archives")
@@ -203,19 +194,8 @@ def _fill_build(command: argparse.ArgumentParser) -> None:
         command.add_argument(
             f"--{name}-share", type=_share, default=share, metavar="SHARE", help=f"of heads {what} ({share})"
         )
-    _add_processes(command)
-    command.set_defaults(command=_build)
-
-
-def _fill_renew(command: argparse.ArgumentParser) -> None:
-    command.add_argument("folder", type=Path, metavar="FOLDER", help="of samples that `build` made")
-    command.add_argument("--out", type=Path, required=True, help="another folder")
-    _add_processes(command)
-    command.set_defaults(command=lambda o: renew(o.folder, o.out, o.processes))
-
-
-def _add_processes(command: argparse.ArgumentParser) -> None:
     command.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="(all cores)")
+    command.set_defaults(command=_build)
 
 
 if __name__ == "__main__":

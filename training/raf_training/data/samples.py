@@ -13,8 +13,8 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from raf_runtime.operators import Operators
 from raf_runtime.surface import Surface
-from raf_training.data.describe import describe
 from raf_training.data.rig_source import RigSource
 from raf_training.data.wardrobe import Wardrobe
 from raf_training.data.warp import bake, draw_warp
@@ -174,9 +174,30 @@ def draw_sample(
     wardrobe: Wardrobe | None = None,
     warped: bool = False,
 ) -> dict[str, NDArray[np.generic]]:
-    """Draw a head and compute what training needs, see :func:`raf_training.data.describe.describe`."""
+    """Draw a head and compute what training needs.
+
+    Returns
+    -------
+    dict
+        The network's inputs under their contract names, float16 except for ``mass`` and ``eigenvalues``;
+        ``deltas (P, S, 3) float16`` in canonical units; ``mask (P,) bool``; ``faces (T, 3) int32``, for rendering.
+    """
     head = draw_head(source, rng, options, wardrobe, warped)
-    return describe(Surface.build(head.vertices, head.faces), head.deltas, source.mask, options.eigenpairs)
+    surface = Surface.build(head.vertices, head.faces)
+    operators = Operators.build(surface.vertices, surface.faces, surface.component, options.eigenpairs)
+    origin = np.zeros(len(surface.vertices), dtype=np.int64)
+    used = surface.from_input >= 0
+    origin[surface.from_input[used]] = np.flatnonzero(used)
+    wide = ("mass", "eigenvalues")
+    arrays: dict[str, NDArray[np.generic]] = {
+        name: value if name in wide else value.astype(np.float16)
+        for name, value in operators.as_inputs().items()
+    }
+    arrays["positions"] = operators.positions
+    arrays["faces"] = surface.faces.astype(np.int32)
+    arrays["deltas"] = head.deltas[:, origin].astype(np.float16)
+    arrays["mask"] = source.mask
+    return arrays
 
 
 def _triangulate(faces: NDArray[np.int32], rng: np.random.Generator | None) -> Ints:
