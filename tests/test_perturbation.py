@@ -97,10 +97,11 @@ def test_a_head_may_be_turned(
     assert difference(turned(rigger, example, rotation), moved) < AIM
 
 
-def test_shoulders_hardly_matter(rigger: raf_sdk.Rigger, example: Head, moved: Doubles) -> None:
-    head, used = without_shoulders(example)
-    # 0.056 measured: the aim is missed on this head, whose whole neck goes; 0.046 and 0.049 without 5 and 10 %.
-    assert difference(rigger.rig(head).deltas.astype(np.float64), moved[:, used]) < 0.06
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.18])
+def test_shoulders_do_not_matter(rigger: raf_sdk.Rigger, example: Head, moved: Doubles, share: float) -> None:
+    """At 18 % the whole neck of this head goes."""
+    head, used = without_shoulders(example, share)
+    assert difference(rigger.rig(head).deltas.astype(np.float64), moved[:, used]) < AIM
 
 
 @pytest.mark.shared_data
@@ -143,8 +144,8 @@ def test_a_body_hardly_matters(rigger: raf_sdk.Rigger, example: Head, moved: Dou
         rig = rigger.rig((vertices @ turn.T, faces))
         found = rig.deltas.astype(np.float64) @ turn
         assert not found[:, count:].any()
-        # 0.065 measured.
-        assert difference(found[:, :count], moved) < 0.075
+        # 0.073 measured.
+        assert difference(found[:, :count], moved) < 0.08
 
 
 def test_a_face_is_found_under_hair(example: Head) -> None:
