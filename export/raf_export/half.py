@@ -16,7 +16,8 @@ Nothing may leave the range of fp16, and the network stays what it is:
 - The few products of coordinates, which place anchors and describe vertices by them, stay in fp32: their rounding
   shifts what all vertices are told. So do those that spread a spectrum over the vertices, and all that anchors are
   placed by but for the sums over all vertices: of all roundings, theirs did most harm, at a few vertices of a tongue.
-  They are put down as convolutions and as sums of products: TensorRT-RTX has no matrix products in fp32 for a T4.
+  So do the first few layers of the blocks, whose rounding goes through all others. All these
+  are put down as convolutions and as sums of products: TensorRT-RTX has no matrix products in fp32 for a T4.
 - Every product takes what it has for each vertex (features, basis, gradients) in two parts, its leading digits and the
   rest: its rounding would be the largest error of all. Weights have the digits of fp16 from training on
   (:func:`raf_training.checkpoint.half_digits`).
@@ -42,6 +43,8 @@ _GRADIENTS: Final = ("gradient_x", "gradient_y")
 # Its products spread a spectrum over the vertices.
 _SPREAD: Final = "eigenvectors"
 _EIGHTH: Final = 0.125
+# Layers that stay in fp32: those of one block.
+_FIRST_LAYERS: Final = 3
 _WEIGHTING: Final = 256.0
 
 
@@ -84,6 +87,7 @@ class _Rewriter:
         self.narrow: dict[str, str] = {}
         self.widened: dict[str, str] = {}
         self.placing = self.before_anchors()
+        self.first: set[str] = set()
         # Left factor of a product -> what its result is to be multiplied by.
         self.undo: dict[str, str] = {}
         for name, factor in _SCALES.items():
@@ -97,6 +101,8 @@ class _Rewriter:
         for name in _GRADIENTS:
             unit = self.renamed[name] = self.add("Div", name, size)
             self.undo[unit] = self.add("Mul", size, self.constant(_EIGHTH))
+        layers = [node.output[0] for node in graph.node if node.op_type == "Gemm" and not self.is_exact(node)]
+        self.first = set(layers[:_FIRST_LAYERS])
 
     def take(self, node: NodeProto) -> None:
         """Put a node down; products with casts around them."""
@@ -190,6 +196,8 @@ class _Rewriter:
     def is_exact(self, node: NodeProto) -> bool:
         """Whether a product stays in fp32."""
         left = node.input[0]
+        if node.output[0] in self.first:
+            return True
         if node.output[0] in self.placing and (
             node.op_type == "Gemm" or self.renamed.get(left, left) in self.undo
         ):
