@@ -16,8 +16,8 @@ Nothing may leave the range of fp16, and the network stays what it is:
 - The few products of coordinates, which place anchors and describe vertices by them, stay in fp32: their rounding
   shifts what all vertices are told. So do those that spread a spectrum over the vertices, and all that anchors are
   placed by but for the sums over all vertices: of all roundings, theirs did most harm, at a few vertices of a tongue.
-  So do the first few layers of the blocks, whose rounding goes through all others. All these
-  are put down as convolutions and as sums of products: TensorRT-RTX has no matrix products in fp32 for a T4.
+  So do the first layers, whose rounding goes through all others. All these are put down as convolutions and as sums
+  of products: TensorRT-RTX has no matrix products in fp32 for a T4.
 - Every product takes what it has for each vertex (features, basis, gradients) in two parts, its leading digits and the
   rest: its rounding would be the largest error of all. Weights have the digits of fp16 from training on
   (:func:`raf_training.checkpoint.half_digits`).
