@@ -279,6 +279,8 @@ def test_settling_brings_rigid_parts_nearer_to_the_truth(name: str, eyes: int, t
     truth[:, from_input[used]] = (source.deltas @ prepared.frame.rotation.T / prepared.frame.unit)[:, used]
     after = raw.copy()
     settle(prepared.parts, after)
+    # Where next to nothing goes with the tongue, all of that is taken away, from gums as well.
+    rest = np.array(ARKIT_POSES) != "tongueOut"
 
     turned = np.concatenate([eye.vertices for eye in prepared.parts.eyes])
     assert len(turned) == eyes
@@ -286,7 +288,7 @@ def test_settling_brings_rigid_parts_nearer_to_the_truth(name: str, eyes: int, t
     if name == "ict":
         # The network turns them within 0.014 mm itself; made rigid they are hardly further off.
         assert error(after, truth, turned) < 0.02 / 38
-    rigid = [part for part in prepared.parts.mouth if not np.array_equal(after[:, part], raw[:, part])]
+    rigid = [p for p in prepared.parts.mouth if not np.array_equal(after[rest][:, p], raw[rest][:, p])]
     rigid = np.concatenate(rigid)
     assert len(rigid) == teeth
     assert error(after[~GAZE], truth[~GAZE], rigid) < 0.9 * error(raw[~GAZE], truth[~GAZE], rigid)
@@ -295,7 +297,7 @@ def test_settling_brings_rigid_parts_nearer_to_the_truth(name: str, eyes: int, t
     assert bent(points[lower], after[JAW, lower]) < 1e-5
     # Nothing else of a head that wears nothing is touched.
     others = np.setdiff1d(np.arange(len(points)), np.concatenate([turned, rigid]))
-    assert np.array_equal(after[:, others], raw[:, others])
+    assert np.array_equal(after[rest][:, others], raw[rest][:, others])
 
 
 def error(found: Floats, truth: Floats, rows: Integers) -> float:
