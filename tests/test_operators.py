@@ -62,6 +62,16 @@ def test_both_sides_of_a_thin_sheet_are_resolved() -> None:
     assert ratios.max() < 1.04
 
 
+def test_eigenvectors_of_few_vertices_are_exact() -> None:
+    """Fewer vertices than local functions: each has its own."""
+    ball = trimesh.creation.icosphere(2)  # 162 vertices
+    v = ball.vertices * [1.0, 1.4, 1.2] * (1 + 0.2 * np.sin(3 * ball.vertices[:, :1] + 1))
+    share, ratios = _captured(Surface.build(v, ball.faces), 128)
+    # Those beside the border may lie across it.
+    assert share[:120].min() > 1 - 1e-4
+    assert abs(ratios - 1).max() < 1e-4
+
+
 def test_gradient_of_a_linear_function_is_that_constant(blob: Surface) -> None:
     slope = np.array([0.3, -1.0, 2.0])
     # On a plane exactly, for any triangulation.

@@ -72,8 +72,7 @@ def spectral_basis(
         Mass-orthonormal: ``phi.T @ diag(mass) @ phi`` is the identity, apart from the padding.
     """
     bumps = _local_functions(vertices, normals, laplacian, mass, component, eigenpairs)
-    functions = _smoothed(sparse.csr_array(bumps.T), laplacian)
-    bumps = sparse.csr_array(functions.T)
+    functions = sparse.csr_array(bumps.T)
     with ThreadPoolExecutor(1) as pool:
         weighted = sparse.csr_array((bumps.data * mass.take(bumps.indices), bumps.indices, bumps.indptr))
         product = pool.submit(weighted.__matmul__, functions)
@@ -118,15 +117,15 @@ def _lowest_pairs(
     return values[:count].astype(np.float64), vectors
 
 
-def _smoothed(functions: sparse.csr_array, laplacian: sparse.csr_array) -> sparse.csr_array:
-    """Smooth functions (S, D)."""
+def _smoothed(bumps: sparse.csr_array, laplacian: sparse.csr_array) -> sparse.csr_array:
+    """Smooth functions (D, S)."""
     diagonal = np.maximum(laplacian.diagonal(), np.finfo(float).tiny)
     step = sparse.csr_array(
-        sparse.eye_array(len(diagonal)) - sparse.diags_array(DAMPING / diagonal) @ laplacian
+        sparse.eye_array(len(diagonal)) - laplacian @ sparse.diags_array(DAMPING / diagonal)
     )
     for _ in range(SMOOTHINGS):
-        functions = sparse.csr_array(step @ functions)
-    return functions
+        bumps = sparse.csr_array(bumps @ step)
+    return bumps
 
 
 def _local_functions(
@@ -156,9 +155,11 @@ def _local_functions(
     if len(crumbs):
         vertex, weight = np.concatenate([vertex, crumbs]), np.concatenate([weight, np.ones(len(crumbs))])
         counts = np.append(counts, len(crumbs))
-    return sparse.csr_array(
+    bumps = sparse.csr_array(
         (weight, vertex, np.concatenate([[0], np.cumsum(counts)])), shape=(len(counts), size)
     )
+    # Where every vertex has a function of its own, nothing is lost yet, and smoothing would lose something.
+    return bumps if size <= budget else _smoothed(bumps, laplacian)
 
 
 def _bumps(
