@@ -8,7 +8,7 @@ instead of by a converter.
 Nothing may leave the range of fp16, and the network stays what it is:
 
 - Masses shrink with the number of vertices and would lose their digits beyond some ten thousand. Mass and basis are
-  scaled against each other, by powers of two: the spectrum of x is ``(Phi / 8).T @ (64 M x)``, eight times what it
+  scaled against each other, by powers of two: the spectrum of x is ``((Phi / 8).T 64 M) @ x``, eight times what it
   was, and whatever is made of it goes through ``Phi / 8`` or an eighth of the gradients.
 - Gradients are without bound where triangles have collapsed. Those of a vertex, and their sum, are divided by the
   largest of them, and their product multiplied by it.
@@ -86,6 +86,7 @@ class _Rewriter:
         self.renamed: dict[str, str] = {}
         self.narrow: dict[str, str] = {}
         self.widened: dict[str, str] = {}
+        self.rests: dict[str, str] = {}
         self.placing = self.before_anchors()
         self.first: set[str] = set()
         # Left factor of a product -> what its result is to be multiplied by.
@@ -123,9 +124,7 @@ class _Rewriter:
         if exact:
             self.exactly(copy, wide)
         else:
-            maker = self.makers.get(node.input[0])
-            over_vertices = maker is not None and maker.op_type == "Transpose"
-            self.in_two(copy, 1 if over_vertices else 0, wide)
+            self.in_two(copy, wide)
         if undo is not None:
             self.nodes.append(helper.make_node("Mul", [wide, undo], [output]))
 
@@ -149,18 +148,20 @@ class _Rewriter:
         bias = node.input[2] if len(node.input) > 2 else self.constant(0.0)
         self.nodes.append(helper.make_node("Add", [summed, bias], [result]))
 
-    def in_two(self, node: NodeProto, factor: int, result: str) -> None:
-        """Put a product down, once for the leading digits of one factor and once for the rest."""
-        values = node.input[factor]
+    def in_two(self, node: NodeProto, result: str) -> None:
+        """Put a product down, once for the leading digits of the left factor and once for the rest."""
+        values = node.input[0]
         leading = self.halve(values)
-        rest = self.add("Sub", values, self.wide(leading))
+        if values not in self.rests:
+            self.rests[values] = self.add("Sub", values, self.wide(leading))
+        rest = self.rests[values]
         parts = [f"{result}_leading", f"{result}_rest"]
         for part, digits, count in zip(parts, (leading, rest), (len(node.input), 2), strict=True):
             copy = NodeProto()
             copy.CopyFrom(node)
             copy.name = part
             inputs = list(node.input[:count])  # a bias is added once
-            inputs[factor] = digits
+            inputs[0] = digits
             self.product(copy, [digits if name == leading else self.halve(name) for name in inputs], part)
         self.nodes.append(helper.make_node("Add", parts, [result]))
 

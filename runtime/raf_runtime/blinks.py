@@ -68,7 +68,9 @@ def find_lids(points: Doubles, faces: Ints, skin: Ints, eyes: Sequence[Eye]) -> 
         near = np.zeros(len(points), dtype=bool)
         near[skin] = in_front(points[skin] - eye.centre, AROUND * _radius(points, eye))
         around = faces[near[faces[:, 0]] & near[faces[:, 1]] & near[faces[:, 2]]]
-        result.append(Lids(eye, np.concatenate([around[:, [0, 1]], around[:, [1, 2]], around[:, [2, 0]]])))
+        start, end = around.ravel(), np.roll(around, -1, axis=1).ravel()
+        once = np.unique(np.minimum(start, end) * len(points) + np.maximum(start, end))
+        result.append(Lids(eye, np.stack(np.divmod(once, len(points)), axis=1)))
     return result
 
 

@@ -74,7 +74,7 @@ class Operators:
     @classmethod
     def join(cls, vertices: NDArray[np.float64], gradient: TangentGradient, spectrum: Spectrum) -> Operators:
         """Put together what was computed of the same vertices (S, 3), in the same unit."""
-        basis = spectrum.vectors.astype(np.float32)
+        basis = spectrum.vectors
         along_x, along_y = (along.astype(np.float32) for along in (gradient.along_x, gradient.along_y))
         with ThreadPoolExecutor(1) as pool:
             gradient_x = pool.submit(along_x.__matmul__, basis)
@@ -104,13 +104,13 @@ class Spectrum:
         Vertex areas.
     values : (K,) float64
         Eigenvalues, ascending.
-    vectors : (S, K) float64
+    vectors : (S, K) float32
         Mass-orthonormal eigenvectors.
     """
 
     mass: NDArray[np.float64]
     values: NDArray[np.float64]
-    vectors: NDArray[np.float64]
+    vectors: NDArray[np.float32]
 
     @classmethod
     def build(
@@ -127,7 +127,7 @@ class Spectrum:
 
     def measured_in(self, unit: float) -> Spectrum:
         """The same of the surface measured in another unit, which is so long in the one of now."""
-        return Spectrum(self.mass / unit**2, self.values * unit**2, self.vectors * unit)
+        return Spectrum(self.mass / unit**2, self.values * unit**2, self.vectors * np.float32(unit))
 
 
 @dataclass(frozen=True, slots=True)

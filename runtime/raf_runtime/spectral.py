@@ -46,7 +46,7 @@ def spectral_basis(
     mass: NDArray[np.float64],
     component: NDArray[np.int64],
     eigenpairs: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Approximate the K lowest eigenpairs of ``laplacian @ x = lambda * mass * x``.
 
     Parameters
@@ -68,7 +68,7 @@ def spectral_basis(
     -------
     eigenvalues : (K,) float64
         Ascending, from 0, in units of inverse area; padding repeats the last one.
-    eigenvectors : (S, K) float64
+    eigenvectors : (S, K) float32
         Mass-orthonormal: ``phi.T @ diag(mass) @ phi`` is the identity, apart from the padding.
     """
     bumps = _local_functions(vertices, normals, laplacian, mass, component, eigenpairs)
@@ -86,7 +86,7 @@ def spectral_basis(
     np.fill_diagonal(gram, mass_of + RIDGE * mass_of)
     np.fill_diagonal(stiffness, stiffness_of + RIDGE * beyond * mass_of)
     values, coefficients = _lowest_pairs(stiffness, gram, count)
-    vectors = functions @ coefficients
+    vectors = functions.astype(np.float32) @ coefficients.astype(np.float32)
     values = np.maximum(values, 0)
     if count < eigenpairs:
         vectors = np.pad(vectors, ((0, 0), (0, eigenpairs - count)))
@@ -123,9 +123,15 @@ def _smoothed(bumps: sparse.csr_array, laplacian: sparse.csr_array) -> sparse.cs
     step = sparse.csr_array(
         sparse.eye_array(len(diagonal)) - laplacian @ sparse.diags_array(DAMPING / diagonal)
     )
-    for _ in range(SMOOTHINGS):
-        bumps = sparse.csr_array(bumps @ step)
-    return bumps
+
+    def smooth(some: sparse.csr_array) -> sparse.csr_array:
+        for _ in range(SMOOTHINGS):
+            some = sparse.csr_array(some @ step)
+        return some
+
+    half = len(bumps.indptr) // 2
+    with ThreadPoolExecutor(2) as pool:
+        return sparse.csr_array(sparse.vstack(list(pool.map(smooth, (bumps[:half], bumps[half:])))))
 
 
 def _local_functions(
@@ -248,19 +254,21 @@ def _farthest_points(
 ) -> NDArray[np.int64]:
     """Farthest-point samples among the candidates (points (S, 6)), at least one in each of their components."""
     rows = np.ascontiguousarray(points[candidates].T, dtype=np.float32)
+    # |x|^2 - 2 x.p + |p|^2 of all x is one product with (-2 p, 1, |p|^2), and few calls in the loop.
+    squares = np.einsum("is,is->s", rows, rows)
+    table = np.vstack([rows, squares, np.ones_like(squares)])
     # Each component starts from its end along the longest axis, wherever that stands in the file.
     order = np.lexsort((rows[2], component[candidates]))
     _, first = np.unique(component[candidates][order], return_index=True)
     chosen = order[first[:count]].tolist()
-    # No matrix products: BLAS would hand hundreds of tiny ones to its threads, and wait for them on a busy machine.
-    apart, further = np.empty_like(rows), np.empty_like(rows[0])
+    seen = np.vstack([-2 * rows, np.ones_like(squares), squares]).T.copy()
+    further = np.empty_like(squares)
     distance = np.full(len(candidates), np.inf, dtype=np.float32)
     for current in range(count):
         if current == len(chosen):
             chosen.append(int(distance.argmax()))
         i = chosen[current]
-        np.square(np.subtract(rows, rows[:, i : i + 1], out=apart), out=apart)
-        np.minimum(distance, np.add.reduce(apart, axis=0, out=further), out=distance)
+        np.minimum(distance, np.dot(seen[i], table, out=further), out=distance)
         # Coincident vertices are as near to it as it is to itself, and may become samples; it may not again.
         distance[i] = -np.inf
     return candidates[np.array(chosen)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,11 @@ class SurfaceTensors:
     gradient_x: Tensor  # (V, K)
     gradient_y: Tensor  # (V, K)
 
+    @cached_property
+    def to_spectrum(self) -> Tensor:
+        """What maps features (V, C) to their spectrum (K, C): all blocks take the same (K, V)."""
+        return self.eigenvectors.T * self.mass
+
 
 class DiffusionBlock(nn.Module):
     """Diffuse each channel for its own learned time, take tangent gradients, mix per vertex; residual."""
@@ -48,7 +54,7 @@ class DiffusionBlock(nn.Module):
 
     def forward(self, x: Tensor, surface: SurfaceTensors) -> Tensor:
         """Map features (..., V, C) to features (..., V, C)."""
-        spectrum = surface.eigenvectors.T @ (surface.mass[:, None] * x)  # (K, C)
+        spectrum = surface.to_spectrum @ x  # (K, C)
         spectrum = spectrum * torch.exp(-surface.eigenvalues[:, None] * self.log_time.exp())
         diffused = surface.eigenvectors @ spectrum
         # The inner product of two channels' gradients does not change with the tangents, nor does that with a

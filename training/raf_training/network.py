@@ -176,7 +176,7 @@ class RigNetwork(nn.Module):
             for block in self.posed:
                 x = block(x, condition, surface)
             return self.head(x), anchors
-        return self.head(x).reshape(local.shape[0], -1, 3).transpose(0, 1), anchors
+        return self.head(x).T.unflatten(0, (-1, 3)).transpose(1, 2), anchors
 
     def _local(self, surface: SurfaceTensors) -> Tensor:
         """Features (V, 6 + 6 frequencies) of each vertex by itself."""
