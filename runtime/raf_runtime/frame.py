@@ -72,7 +72,9 @@ class _Looks:
     times: int
 
 
-_FINE: Final = _Looks(density=40.0, maps=1, times=2)
+# A look mends but part of what is off: after two of them game heads in hats turned by up to 8 degrees when their
+# necks were cut off, after eight by 1.3.
+_FINE: Final = _Looks(density=40.0, maps=1, times=8)
 _SHARP: Final = _Looks(density=20.0, maps=4, times=3)
 
 
