@@ -50,12 +50,12 @@ def write_jaw(folder: Path) -> None:
 
 def test_pictures_alone_open_the_jaw(tmp_path: Path) -> None:
     write_jaw(tmp_path / "train")
-    plan = tiny_plan(tmp_path, tmp_path / "out", 300)
+    plan = tiny_plan(tmp_path, tmp_path / "out", 500)
     config = replace(
         plan.config, network=replace(NETWORK, width=32), resolution=R, rate=3e-3, warm_up=10, poses=1
     )
     assert config.weights.mse_3d == config.weights.landmark_2d == config.weights.eye_closure_2d == 0
-    train_stage(replace(plan, config=config, val=plan.train, unrigged=None, every=300))
+    train_stage(replace(plan, config=config, val=plan.train, unrigged=None, every=500))
 
     head = StageData(SampleFolder(plan.train)).head(0)
     assert head.deltas is not None
