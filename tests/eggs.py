@@ -11,12 +11,13 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
+from torch import Tensor
 
-from raf_runtime.contract import ARKIT_POSES
+from raf_runtime.contract import ARKIT_POSES, INPUTS
 from raf_runtime.operators import Operators
+from raf_training.batches import MIRRORED_POSES, Batch
 from raf_training.data.build import STRANGE
-from raf_training.dataset import MIRRORED_POSES
-from raf_training.network import NetworkConfig
+from raf_training.network import NetworkConfig, SurfaceTensors
 
 P = len(ARKIT_POSES)
 TINY = NetworkConfig(
@@ -34,10 +35,11 @@ TINY = NetworkConfig(
 
 @dataclass(frozen=True)
 class Egg:
-    """Its three radii; a stranger moves the other way."""
+    """Its three radii; a stranger moves the other way. Each subdivision makes four triangles of one."""
 
     radii: NDArray[np.float64]
     strange: bool = False
+    subdivisions: int = 1
 
 
 def write_eggs(folder: Path, eggs: Iterable[Egg]) -> Path:
@@ -46,16 +48,37 @@ def write_eggs(folder: Path, eggs: Iterable[Egg]) -> Path:
     (folder / "manifest.json").write_text(
         json.dumps({"families": ["egg"], "attribution": {"egg": "Eggs by nobody (CC0)"}})
     )
-    ball = trimesh.creation.icosphere(subdivisions=1)
     motion = 0.1 * np.random.default_rng(0).standard_normal((P, 3, 3))
     flip = np.array([-1.0, 1.0, 1.0])
     # Training mirrors heads: what is to be learned must be its own mirror image.
     motion = motion + flip[:, None] * motion[MIRRORED_POSES.numpy()] * flip
     for number, egg in enumerate(eggs):
+        ball = trimesh.creation.icosphere(subdivisions=egg.subdivisions)
         vertices, faces = np.asarray(ball.vertices) * egg.radii, np.asarray(ball.faces, dtype=np.int64)
         operators = Operators.build(vertices, faces, np.zeros(len(vertices), dtype=np.int64), TINY.eigenpairs)
         deltas = np.einsum("pij,vj->pvi", -motion if egg.strange else motion, vertices)
-        arrays = {"deltas": deltas.astype(np.float16), "mask": np.ones(P, dtype=np.bool_)}
+        arrays = {
+            name: value if name in ("positions", "mass", "eigenvalues") else value.astype(np.float16)
+            for name, value in (operators.as_inputs() | {"deltas": deltas}).items()
+        }
+        arrays["mask"] = np.ones(P, dtype=np.bool_)
         about = {"source": "egg/one"} | ({STRANGE: "yes"} if egg.strange else {})
-        save_file(operators.as_inputs() | arrays, folder / f"{number:06d}.safetensors", metadata=about)
+        save_file(arrays, folder / f"{number:06d}.safetensors", metadata=about)
     return folder
+
+
+def tensors(batch: Batch) -> dict[str, Tensor]:
+    """All tensors of a batch by name."""
+    surface = {name: getattr(batch.surface, name) for name in INPUTS}
+    return surface | {name: getattr(batch, name) for name in ("deltas", "mask", "there", "strange")}
+
+
+def only(batch: Batch, index: int) -> Batch:
+    """One head of a batch without its padding."""
+    there = batch.there[index]
+    cut = {name: value[index : index + 1] for name, value in tensors(batch).items()}
+    for name in ("positions", "normals", "mass", "eigenvectors", "gradient_x", "gradient_y", "there"):
+        cut[name] = cut[name][:, there]
+    cut["deltas"] = cut["deltas"][:, :, there]
+    surface = SurfaceTensors(*(cut.pop(name) for name in INPUTS))
+    return Batch(surface, sources=batch.sources[index : index + 1], **cut)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,10 +19,18 @@ from torch import Tensor
 
 from raf_runtime.contract import ARKIT_POSES, INPUTS
 from raf_runtime.operators import Operators
-from raf_training.dataset import MIRRORED_POSES, Sample, SampleFolder, mirror, move
+from raf_training.batches import MIRRORED_POSES, Batch, HeadPool, OneByOne, mirror, move
+from raf_training.dataset import Sample, SampleFolder
 from raf_training.errors import DataError
 from raf_training.network import NetworkConfig, RigNetwork, SurfaceTensors
 
+if TYPE_CHECKING:
+    from tests.eggs import Egg, only, tensors, write_eggs
+else:
+    sys.path.append(str(Path(__file__).parent))  # tests are no package
+    from eggs import Egg, only, tensors, write_eggs
+
+CPU = torch.device("cpu")
 P, V, K = len(ARKIT_POSES), 42, 12
 FLIP = np.array([-1.0, 1.0, 1.0])
 ATTRIBUTION = {"rig0": "nobody", "rig1": "somebody", "wardrobe": "tailors"}
@@ -43,6 +53,10 @@ def sample() -> Sample:
     random = torch.Generator().manual_seed(1)
     mask = torch.rand(P, generator=random) < 0.8
     return Sample(tensors_of(*head()), torch.randn(P, V, 3, generator=random), mask, "ict", False)
+
+
+def first(surface: SurfaceTensors) -> SurfaceTensors:
+    return SurfaceTensors(*(getattr(surface, name)[0] for name in INPUTS))
 
 
 def answer(surface: SurfaceTensors) -> Tensor:
@@ -71,14 +85,20 @@ def folder_of(path: Path, count: int) -> SampleFolder:
     return SampleFolder(path)
 
 
-def equal(a: Sample, b: Sample) -> bool:
-    same = all(torch.equal(getattr(a.surface, name), getattr(b.surface, name)) for name in INPUTS)
-    return same and torch.equal(a.deltas, b.deltas) and torch.equal(a.mask, b.mask) and a.source == b.source
+def one() -> Batch:
+    return Batch.of(sample())
+
+
+def equal(a: Batch, b: Batch) -> bool:
+    pairs = zip(tensors(a).values(), tensors(b).values(), strict=True)
+    return a.sources == b.sources and all(torch.equal(one, other) for one, other in pairs)
 
 
 def test_a_mirror_twice_is_nothing() -> None:
-    assert equal(mirror(mirror(sample())), sample())
-    assert not equal(mirror(sample()), sample())
+    yes = torch.tensor([True])
+    assert equal(mirror(mirror(one(), yes), yes), one())
+    assert not equal(mirror(one(), yes), one())
+    assert equal(mirror(one(), ~yes), one())
 
 
 @pytest.mark.parametrize(
@@ -94,15 +114,16 @@ def test_a_mirror_twice_is_nothing() -> None:
 )
 def test_a_mirror_exchanges_sides(pose: str, other: str) -> None:
     assert ARKIT_POSES[MIRRORED_POSES[ARKIT_POSES.index(pose)]] == other
-    plain, mirrored = sample(), mirror(sample())
+    plain, mirrored = sample(), mirror(one(), torch.tensor([True]))
     expected = plain.deltas[ARKIT_POSES.index(pose)] * torch.tensor([-1.0, 1.0, 1.0])
-    assert torch.equal(mirrored.deltas[ARKIT_POSES.index(other)], expected)
-    assert mirrored.mask[ARKIT_POSES.index(other)] == plain.mask[ARKIT_POSES.index(pose)]
+    assert torch.equal(mirrored.deltas[0, ARKIT_POSES.index(other)], expected)
+    assert mirrored.mask[0, ARKIT_POSES.index(other)] == plain.mask[ARKIT_POSES.index(pose)]
 
 
 def test_a_mirrored_sample_is_the_sample_of_the_mirrored_mesh() -> None:
     vertices, faces = head()
-    mirrored, recomputed = mirror(sample()).surface, tensors_of(vertices * FLIP, faces[:, ::-1].copy())
+    mirrored = first(mirror(one(), torch.tensor([True])).surface)
+    recomputed = tensors_of(vertices * FLIP, faces[:, ::-1].copy())
     for name in ("positions", "normals", "mass", "eigenvalues"):
         torch.testing.assert_close(getattr(mirrored, name), getattr(recomputed, name), rtol=1e-4, atol=1e-4)
     # Eigenvectors come with any sign; their products with their own gradients do not.
@@ -118,7 +139,8 @@ def test_a_mirrored_sample_is_the_sample_of_the_mirrored_mesh() -> None:
 
 def test_a_moved_sample_is_the_sample_of_the_moved_mesh() -> None:
     vertices, faces = head()
-    plain, moved = sample(), move(sample(), np.random.default_rng(3))
+    plain, batch = sample(), move(one(), np.random.default_rng(3))
+    moved = replace(plain, surface=first(batch.surface), deltas=batch.deltas[0])
     # The similarity, found from the positions.
     known = np.c_[vertices, np.ones(V)]
     solved = np.linalg.lstsq(known, moved.surface.positions.double().numpy(), rcond=None)[0]
@@ -154,21 +176,63 @@ def test_a_folder_gives_what_was_written(tmp_path: Path) -> None:
     assert first.deltas.dtype == torch.float32 and first.mask.dtype == torch.bool
 
 
-def test_the_stream_does_not_depend_on_where_it_starts(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, 3)
-    unbroken = list(folder.stream(seed=5, first=0, last=7))
-    resumed = list(folder.stream(seed=5, first=4, last=7))
+def test_batches_do_not_depend_on_where_they_start(tmp_path: Path) -> None:
+    feed = OneByOne(folder_of(tmp_path, 3), CPU)
+    unbroken, resumed = list(feed.batches(5, 0, 7)), list(feed.batches(5, 4, 7))
     assert len(unbroken) == 7
     assert all(equal(a, b) for a, b in zip(unbroken[4:], resumed, strict=True))
     # Every head once in an epoch, and never twice in the same place.
-    assert {s.source for s in unbroken[:3]} == {s.source for s in unbroken[3:6]} == {"rig0", "rig1", "rig2"}
+    for epoch in (unbroken[:3], unbroken[3:6]):
+        assert {batch.sources for batch in epoch} == {("rig0",), ("rig1",), ("rig2",)}
     assert not any(equal(a, b) for a in unbroken[:3] for b in unbroken[3:6])
-    assert not equal(next(folder.stream(seed=6, first=0, last=1)), unbroken[0])
+    assert not equal(next(feed.batches(6, 0, 1)), unbroken[0])
 
 
-def test_a_stream_can_be_left_early(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, 2)
-    assert len(list(islice(folder.stream(0, 0, 100), 2))) == 2
+def test_batches_can_be_left_early(tmp_path: Path) -> None:
+    feed = OneByOne(folder_of(tmp_path, 2), CPU)
+    assert len(list(islice(feed.batches(0, 0, 100), 2))) == 2
+
+
+def eggs_of(path: Path, count: int, sizes: int = 2) -> SampleFolder:
+    """Heads, every third a stranger, of as many different numbers of vertices."""
+    radii = np.random.default_rng(0).uniform(1.5, 2.5, (count, 3))
+    return SampleFolder(
+        write_eggs(path / "eggs", [Egg(r, i % 3 == 0, 1 + i % sizes) for i, r in enumerate(radii)])
+    )
+
+
+def test_a_pool_gives_the_heads_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = eggs_of(tmp_path, 7)
+    monkeypatch.setattr("raf_training.batches._augmented", lambda batch, rng: batch)
+    pool = HeadPool(folder, CPU, 3)
+    drawn = [only(batch, i) for batch in pool.batches(0, 0, 2) for i in range(3)]
+    assert {len(batch.there[0]) for batch in drawn} == {42, 162}
+    known = [Batch.of(folder[i]) for i in range(7)]
+    found = [[i for i in range(7) if equal(batch, known[i])] for batch in drawn]
+    # Six different heads of the seven: one waits for the next epoch.
+    assert all(len(which) == 1 for which in found)
+    assert len({which[0] for which in found}) == 6
+
+
+def test_a_pool_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    pool = HeadPool(eggs_of(tmp_path, 7), CPU, 3)
+    unbroken = list(pool.batches(5, 0, 5))
+    assert all(equal(a, b) for a, b in zip(unbroken[3:], pool.batches(5, 3, 5), strict=True))
+    assert not equal(unbroken[0], unbroken[1])
+
+
+def test_heads_of_a_batch_are_augmented_each_by_itself(tmp_path: Path) -> None:
+    folder = eggs_of(tmp_path, 24, sizes=1)
+    batch = next(HeadPool(folder, CPU, 24).batches(0, 0, 1))
+    assert len(batch.deltas.square().sum((1, 2, 3)).unique()) == 24
+    outermost = int(folder[0].surface.positions[:, 0].argmax())
+    mirrored = int((batch.surface.positions[:, outermost, 0] < 0).sum())
+    assert 4 < mirrored < 20
+
+
+def test_a_batch_of_more_heads_than_there_are(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a batch of 8 heads cannot be made of 2; choose another --batch"):
+        HeadPool(folder_of(tmp_path, 2), CPU, 8)
 
 
 def test_a_family_can_be_left_out(tmp_path: Path) -> None:

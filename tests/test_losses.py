@@ -57,6 +57,14 @@ def test_is_what_a_loop_computes(absent: tuple[int, ...]) -> None:
     assert float(found) == pytest.approx(naive_loss(example(1), example(2), mask), rel=1e-12)
 
 
+def test_padding_does_not_count() -> None:
+    mask = torch.ones(P, dtype=torch.bool)
+    there = torch.tensor([True, True, False, True, False])
+    found = displacement_loss(example(1), example(2), mask, there)
+    alone = displacement_loss(example(1)[:, there], example(2)[:, there], mask)
+    assert float(found) == pytest.approx(float(alone), rel=1e-12)
+
+
 def test_is_nearly_zero_at_the_truth() -> None:
     target = example(1)
     everything = torch.ones(P, dtype=torch.bool)

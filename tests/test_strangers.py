@@ -14,6 +14,7 @@ from scipy.spatial.distance import mahalanobis
 
 from raf_runtime.errors import ModelError
 from raf_training import strangers
+from raf_training.batches import OneByOne
 from raf_training.checkpoint import load_network, save_weights
 from raf_training.dataset import SampleFolder
 from raf_training.network import CONFIGS, RigNetwork
@@ -104,7 +105,7 @@ def test_families_are_known_and_strangers_not_and_the_network_stays(data: Path) 
     network = moving()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     (families, judge), (_, again) = (
-        learn_families(network, SampleFolder(data / "train"), 3, CPU) for _ in range(2)
+        learn_families(network, OneByOne(SampleFolder(data / "train"), CPU), ("egg",), 3) for _ in range(2)
     )
     assert families == ("egg",)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -119,7 +120,7 @@ def test_families_are_known_and_strangers_not_and_the_network_stays(data: Path) 
 @pytest.mark.parametrize("strange", [False, True])
 def test_of_strangers_alone_no_family_is_known(tmp_path: Path, strange: bool) -> None:
     heads, network = SampleFolder(write_eggs(tmp_path / "train", eggs(range(8), strange))), moving()
-    _, judge = learn_families(network, heads, 0, CPU)
+    _, judge = learn_families(network, OneByOne(heads, CPU), heads.families, 0)
     with torch.no_grad():
         said = [float(judge(network.summary(heads[i].surface))) for i in range(len(heads))]
     assert min(said) > 0.99 if strange else max(said) < 0.6

@@ -13,8 +13,9 @@ import trimesh
 from torch import Tensor
 
 from raf_runtime.contract import ARKIT_POSES
+from raf_training.batches import MIRRORED_POSES
 from raf_training.data.rocketbox import ATTRIBUTION, RocketboxHead
-from raf_training.dataset import MIRRORED_POSES, SampleFolder
+from raf_training.dataset import SampleFolder
 from raf_training.posing import pose_vectors, posed
 from raf_training.stages.heads import StageData
 from raf_training.stages.targets import TargetFolder

@@ -16,19 +16,20 @@ import torch
 from torch import Tensor
 
 from raf_runtime.errors import DeviceError, ModelError
+from raf_training.batches import HeadPool
 from raf_training.checkpoint import load_network
 from raf_training.cli import main
 from raf_training.dataset import SampleFolder
 from raf_training.errors import DataError
 from raf_training.losses.displacement import displacement_loss
 from raf_training.network import CONFIGS, RigNetwork
-from raf_training.train import TrainPlan, schedule, train, validate
+from raf_training.train import TrainPlan, losses_of, schedule, train, validate
 
 if TYPE_CHECKING:
-    from tests.eggs import TINY, Egg, write_eggs
+    from tests.eggs import TINY, Egg, only, write_eggs
 else:
     sys.path.append(str(Path(__file__).parent))  # tests are no package
-    from eggs import TINY, Egg, write_eggs
+    from eggs import TINY, Egg, only, write_eggs
 
 
 class Interrupted(Exception):
@@ -58,8 +59,8 @@ def break_loss(monkeypatch: pytest.MonkeyPatch, step: int, fault: Callable[[Tens
     """Put a fault into the loss of one step of the next training."""
     losses = iter(range(step + 1))
 
-    def faulty(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        loss = displacement_loss(predicted, target, mask)
+    def faulty(predicted: Tensor, target: Tensor, mask: Tensor, there: Tensor) -> Tensor:
+        loss = displacement_loss(predicted, target, mask, there)
         return fault(loss) if next(losses) == step else loss
 
     monkeypatch.setattr("raf_training.train.displacement_loss", faulty)
@@ -67,6 +68,34 @@ def break_loss(monkeypatch: pytest.MonkeyPatch, step: int, fault: Callable[[Tens
 
 def power_cut(_loss: Tensor) -> Tensor:
     raise Interrupted
+
+
+def test_a_batch_is_the_mean_of_its_heads(tmp_path: Path) -> None:
+    radii = np.random.default_rng(0).uniform(1.5, 2.5, (5, 3))
+    write_eggs(tmp_path / "eggs", [Egg(r, i == 1, 1 + i % 2) for i, r in enumerate(radii)])
+    torch.manual_seed(0)
+    network = RigNetwork(replace(TINY, strangers=True, marks=("jawOpen", "eyeBlinkLeft")))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    batch = next(HeadPool(SampleFolder(tmp_path / "eggs"), torch.device("cpu"), 5).batches(0, 0, 1))
+
+    def gradients(losses: Tensor) -> Tensor:
+        network.zero_grad()
+        losses.mean().backward()
+        return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+    together = losses_of(network, batch)
+    found = gradients(together)
+    alone = torch.cat([losses_of(network, only(batch, index)) for index in range(5)])
+    expected = gradients(alone)
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-6)
+    assert len(alone.unique()) == 5
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_it_learns_by_batches(plan: TrainPlan) -> None:
+    report = train(replace(plan, steps=120, every=120, batch=4, rate=1e-2, average=0.9))
+    assert report["egg"] < 0.2
 
 
 def test_it_learns(plan: TrainPlan) -> None:

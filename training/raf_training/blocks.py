@@ -9,7 +9,7 @@ on Surfaces", 2022); the conditional block and the global encoder follow RigAnyF
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import torch
@@ -38,6 +38,10 @@ class SurfaceTensors:
     def to_spectrum(self) -> Tensor:
         """What maps features (V, C) to their spectrum (K, C): all blocks take the same (K, V)."""
         return self.eigenvectors.T * self.mass
+
+    def to(self, device: torch.device) -> SurfaceTensors:
+        """Copy to a device."""
+        return SurfaceTensors(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 class DiffusionBlock(nn.Module):

@@ -119,7 +119,13 @@ def _add_rig(parser: argparse.ArgumentParser) -> None:
     trainable = [name for name, config in CONFIGS.items() if not config.pose_blocks]
     parser.add_argument("--config", choices=trainable, default=defaults.config, help="size of the network")
     parser.add_argument("--init", type=Path, default=None, help="start from these weights (.safetensors)")
-    parser.add_argument("--steps", type=int, default=defaults.steps, help="heads to learn from, one a step")
+    parser.add_argument("--steps", type=int, default=defaults.steps, help="batches to learn from")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=defaults.batch,
+        help="heads a batch; with more than one all samples are held in the memory of the device",
+    )
     parser.add_argument("--rate", type=float, default=defaults.rate, help="peak learning rate")
     parser.add_argument(
         "--average", type=float, default=defaults.average, help="decay of the mean of the weights"

@@ -1,35 +1,23 @@
-"""Samples for training: read, mirrored, and moved within the error of the canonical frame."""
+"""Samples for training, read from the folders that `raf-data build` makes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from raf_runtime.contract import ARKIT_POSES, INPUTS
-from raf_runtime.symmetry import other_side
 from raf_training.data.build import MANIFEST, STRANGE
 from raf_training.errors import DataError
 from raf_training.network import SurfaceTensors
 
-__all__ = ["MIRRORED_POSES", "Sample", "SampleFolder", "mirror", "move"]
-
-# Standard deviations of the jitter: what is left of rotation (degrees), scale and place after the canonical frame.
-ROTATION, SCALE, PLACE = 2.5, 0.025, 0.03
-# On a share of the samples it is larger: frames of heads unlike any training head are further off.
-FAR_SHARE, FAR = 0.25, 2.5
-
-
-# MIRRORED_POSES[i] is the pose that pose i becomes in a mirror. jawLeft, mouthLeft and the like swap as well.
-MIRRORED_POSES = torch.tensor([ARKIT_POSES.index(other_side(name)) for name in ARKIT_POSES])
+__all__ = ["Sample", "SampleFolder"]
 
 
 @dataclass(frozen=True)
@@ -47,8 +35,12 @@ class Sample:
 
     def to(self, device: torch.device) -> Sample:
         """Copy to a device."""
-        surface = SurfaceTensors(*(getattr(self.surface, name).to(device) for name in INPUTS))
-        return replace(self, surface=surface, deltas=self.deltas.to(device), mask=self.mask.to(device))
+        return replace(
+            self,
+            surface=self.surface.to(device),
+            deltas=self.deltas.to(device),
+            mask=self.mask.to(device),
+        )
 
 
 class SampleFolder:
@@ -127,15 +119,21 @@ class SampleFolder:
             strange,
         )
 
-    def check(self) -> None:
+    def check(self) -> NDArray[np.int64]:
         """Check the headers of all samples: a fault at the end of a folder shall not end a training of days.
+
+        Returns
+        -------
+        (N,) int64
+            How many vertices each has.
 
         Raises
         ------
         DataError
             If one is truncated, lacks a tensor, or has one of another shape.
         """
-        for path in self.paths:
+        counts = np.empty(len(self.paths), dtype=np.int64)
+        for index, path in enumerate(self.paths):
             try:
                 with safe_open(path, framework="pt") as file:
                     found = {
@@ -149,28 +147,8 @@ class SampleFolder:
                 raise DataError(
                     f"{path}: {name} is {found[name]}, not {wanted[name]}; delete it and run `raf-data build`"
                 )
-
-    def stream(self, seed: int, first: int, last: int) -> Iterator[Sample]:
-        """Yield the augmented samples of steps ``first`` to ``last - 1``, the next one read ahead.
-
-        Step i gives the same sample whatever came before, so a resumed run sees what an unbroken one would.
-        """
-        with ThreadPoolExecutor(1) as pool:
-            ahead: Future[Sample] | None = None
-            for step in range(first, last):
-                current = ahead or pool.submit(self._augmented, seed, step)
-                if step + 1 < last:
-                    ahead = pool.submit(self._augmented, seed, step + 1)
-                yield current.result()
-
-    def _augmented(self, seed: int, step: int) -> Sample:
-        epoch, place = divmod(step, len(self))
-        order = np.random.default_rng([seed, 0, epoch]).permutation(len(self))
-        rng = np.random.default_rng([seed, 1, step])
-        sample = self[int(order[place])]
-        if rng.random() < 0.5:
-            sample = mirror(sample)
-        return move(sample, rng)
+            counts[index] = found["positions"][0]
+        return counts
 
 
 def _family(path: Path) -> str:
@@ -194,41 +172,3 @@ def _shapes(vertices: int, eigenpairs: int) -> dict[str, tuple[int, ...]]:
         name: tuple(sizes[axis] if isinstance(axis, str) else axis for axis in axes)
         for name, axes in {**INPUTS, "deltas": (poses, "V", 3), "mask": (poses,)}.items()
     }
-
-
-def mirror(sample: Sample) -> Sample:
-    """Reflect left and right: the head, its displacements, and which pose is which."""
-    flip = torch.tensor([-1.0, 1.0, 1.0])
-    s = sample.surface
-    # The tangent to the right of the reflected surface is minus the reflection of the tangent to the right.
-    surface = SurfaceTensors(
-        s.positions * flip,
-        s.normals * flip,
-        s.mass,
-        s.eigenvalues,
-        s.eigenvectors,
-        -s.gradient_x,
-        s.gradient_y,
-    )
-    swap = MIRRORED_POSES
-    return replace(sample, surface=surface, deltas=sample.deltas[swap] * flip, mask=sample.mask[swap])
-
-
-def move(sample: Sample, rng: np.random.Generator) -> Sample:
-    """Turn, scale and shift a head as much as the canonical frame may err."""
-    far = FAR if rng.random() < FAR_SHARE else 1.0
-    turn = Rotation.from_rotvec(np.radians(far * ROTATION) * rng.standard_normal(3)).as_matrix()
-    rotation = torch.from_numpy(turn).float()
-    scale = float(np.exp(far * SCALE * rng.standard_normal()))
-    place = torch.from_numpy(far * PLACE * rng.standard_normal(3)).float()
-    s = sample.surface
-    surface = SurfaceTensors(
-        s.positions @ rotation.T * scale + place,
-        s.normals @ rotation.T,
-        s.mass * scale**2,
-        s.eigenvalues / scale**2,
-        s.eigenvectors / scale,
-        s.gradient_x / scale**2,
-        s.gradient_y / scale**2,
-    )
-    return replace(sample, surface=surface, deltas=sample.deltas @ rotation.T * scale)

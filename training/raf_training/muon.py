@@ -11,7 +11,8 @@ Axis legend: O rows and I columns of a weight.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -46,26 +47,38 @@ class Muon(torch.optim.Optimizer):
         """Take a step along the gradients; returns what the closure, if any, returns."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
-            for weight in group["params"]:
-                state = self.state[weight]
-                if not state:
-                    state["mean"] = torch.zeros_like(weight)
-                mean = state["mean"]
-                mean.lerp_(weight.grad, 1 - MOMENTUM)
-                ahead = weight.grad.lerp(mean, MOMENTUM)
-                length = LIKE_ADAM * max(weight.shape) ** 0.5
-                weight.sub_(semi_orthogonal(ahead), alpha=group["lr"] * length)
+            for weights in _by_shape(group["params"]):
+                ahead = torch.stack([self._ahead(weight) for weight in weights])
+                length = LIKE_ADAM * max(weights[0].shape) ** 0.5
+                for weight, step in zip(weights, semi_orthogonal(ahead), strict=True):
+                    weight.sub_(step, alpha=group["lr"] * length)
         return loss
 
+    def _ahead(self, weight: nn.Parameter) -> Tensor:
+        """Gradient with Nesterov momentum (O, I)."""
+        state, gradient = self.state[weight], weight.grad
+        assert gradient is not None
+        if not state:
+            state["mean"] = torch.zeros_like(weight)
+        state["mean"].lerp_(gradient, 1 - MOMENTUM)
+        return gradient.lerp(state["mean"], MOMENTUM)
 
-def semi_orthogonal(matrix: Tensor) -> Tensor:
-    """About the semi-orthogonal matrix (O, I) nearest to a matrix (O, I), by products of matrices alone."""
-    wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = wide / wide.norm().clamp(min=1e-7)
+
+def _by_shape(weights: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Groups of weights of one shape: a GPU takes them in one go."""
+    for _, group in groupby(sorted(weights, key=lambda weight: weight.shape), lambda weight: weight.shape):
+        yield list(group)
+
+
+def semi_orthogonal(matrices: Tensor) -> Tensor:
+    """About the semi-orthogonal matrices (N, O, I) nearest to matrices (N, O, I), by products of matrices alone."""
+    turned = matrices.shape[1] > matrices.shape[2]
+    wide = matrices.mT if turned else matrices
+    x = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(STEPS):
-        square = x @ x.T
-        x = torch.addmm(x, torch.addmm(square, square, square, beta=B, alpha=C), x, beta=A)
-    return x.T if wide is not matrix else x
+        square = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=B, alpha=C), x, beta=A)
+    return x.mT if turned else x
 
 
 def optimizers_of(network: RigNetwork, rate: float) -> tuple[torch.optim.Optimizer, ...]:

@@ -17,8 +17,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from raf_runtime.contract import INPUTS
+from raf_training.blocks import SurfaceTensors
+
 if TYPE_CHECKING:
-    from raf_training.dataset import SampleFolder
+    from raf_training.batches import Feed
     from raf_training.network import RigNetwork
 
 __all__ = ["Judge", "learn_families"]
@@ -67,7 +70,7 @@ class Judge(nn.Module):
 
 
 def learn_families(
-    network: RigNetwork, heads: SampleFolder, seed: int, device: torch.device
+    network: RigNetwork, feed: Feed, families: tuple[str, ...], seed: int
 ) -> tuple[tuple[str, ...], Judge]:
     """Learn how the families that a network knows are distributed.
 
@@ -75,26 +78,34 @@ def learn_families(
     ----------
     network : RigNetwork
         With an encoder; it does not change.
-    heads : SampleFolder
-        Strangers among them are passed over. A family without any other head is far from everybody.
+    feed : Feed
+        Heads of the families. Strangers among them are passed over.
+    families : tuple of str
+        A family without any head but strangers is far from everybody.
     seed : int
         Of the order and the augmentation.
-    device : torch.device
 
     Returns
     -------
     tuple of str, Judge
-        The families, and who knows them.
+        The families, in alphabetical order, and who knows them.
     """
-    count = min(HEADS, len(heads))
-    summaries, strange, names = list[Tensor](), list[bool](), list[str]()
+
+    def summarised(*inputs: Tensor) -> Tensor:
+        return network.summary(SurfaceTensors(*inputs))
+
+    count = -(-min(HEADS, len(feed)) // feed.size)
+    summaries, strange, sources = list[Tensor](), list[Tensor](), list[str]()
     with torch.no_grad():
-        for sample in tqdm(heads.stream(seed, 0, count), total=count, desc="families", unit="head"):
-            summaries.append(network.summary(sample.to(device).surface).cpu().double())
-            strange.append(sample.strange)
-            names += [] if sample.strange else [sample.source.partition("/")[0]]
-    known = torch.stack(summaries)[~torch.tensor(strange)]
-    families = tuple(sorted({*heads.families, *names}))
+        for batch in tqdm(feed.batches(seed, 0, count), total=count, desc="families", unit="batch"):
+            summary = torch.vmap(summarised)(*(getattr(batch.surface, name) for name in INPUTS))
+            summaries.append(summary.cpu().double())
+            strange.append(batch.strange.cpu() > 0)
+            sources += batch.sources
+    ours = ~torch.cat(strange)
+    known = torch.cat(summaries)[ours]
+    names = [source.partition("/")[0] for source, own in zip(sources, ours.tolist(), strict=True) if own]
+    families = tuple(sorted({*families, *names}))
     family = torch.tensor([families.index(name) for name in names], dtype=torch.int64)
     # The border is that of heads which the distributions were not made of: halves take turns.
     even = torch.arange(len(known)) % 2 == 0
@@ -107,7 +118,7 @@ def learn_families(
     judge = _judge(known, family, len(families))
     if distances:
         judge.border = torch.stack(distances).quantile(WITHIN)
-    return families, judge.to(device)
+    return families, judge.to(feed.device)
 
 
 def _judge(known: Tensor, family: Tensor, families: int) -> Judge:

@@ -1,4 +1,4 @@
-"""Training with 3D supervision: one head a step, all poses at once.
+"""Training with 3D supervision: one head a step or many, all poses at once.
 
 The whole loop reads top to bottom in :func:`train`. Order and augmentation follow from (seed, step), so a run that
 is interrupted and resumed equals an unbroken one.
@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from raf_runtime.contract import INPUTS
 from raf_runtime.errors import DeviceError, ModelError
+from raf_training.batches import Batch, feed_of
 from raf_training.checkpoint import (
     half_digits,
     load_checkpoint,
@@ -30,7 +32,7 @@ from raf_training.errors import DataError
 from raf_training.losses.anchors import anchor_loss
 from raf_training.losses.displacement import displacement_loss, on_open_jaw
 from raf_training.muon import optimizers_of
-from raf_training.network import CONFIGS, NetworkConfig, RigNetwork
+from raf_training.network import CONFIGS, NetworkConfig, RigNetwork, SurfaceTensors
 from raf_training.revival import revive
 from raf_training.strangers import learn_families
 
@@ -57,7 +59,9 @@ class TrainPlan:
     leave_out : a family to learn nothing from; ``val`` may hold heads of it.
     config : a name in :data:`raf_training.network.CONFIGS`.
     init : weights to start from, of the same ``config``.
-    steps : heads to learn from in all.
+    steps : batches to learn from in all.
+    batch : heads a batch. One is read from the disk when it is needed; for more, all samples are held in the memory of
+        the device, about 1.1 kB a vertex.
     rate : peak learning rate, of Muon and AdamW alike.
     average : decay of the running mean of the weights, which is what is validated and saved.
     every : steps between validations and checkpoints.
@@ -70,6 +74,7 @@ class TrainPlan:
     config: str = "default"
     init: Path | None = None
     steps: int = 30_000
+    batch: int = 1
     rate: float = 1e-3
     average: float = 0.999
     every: int = 1000
@@ -101,8 +106,8 @@ def train(plan: TrainPlan) -> dict[str, float]:
     torch.manual_seed(plan.seed)
     device = device_of(plan.device)
     heads, held_out = SampleFolder(plan.train, plan.leave_out), SampleFolder(plan.val)
-    heads.check()
     held_out.check()
+    feed = feed_of(heads, device, plan.batch)
     network = RigNetwork(CONFIGS[plan.config])
     attribution = list(heads.attribution.values())
     if plan.init is not None:
@@ -139,20 +144,18 @@ def train(plan: TrainPlan) -> dict[str, float]:
     weights = half_digits(network, average)
     report = validate(network.config, weights, held_out, device, told=True) if first >= plan.steps else {}
     with SummaryWriter(str(plan.out / "logs")) as log:
-        bar = tqdm(heads.stream(plan.seed, first, plan.steps), total=plan.steps, initial=first, unit="step")
-        for step, sample in enumerate(bar, first):
-            sample = sample.to(device)
+        batches = feed.batches(plan.seed, first, plan.steps)
+        for step, batch in enumerate(
+            bar := tqdm(batches, total=plan.steps, initial=first, unit="step"), first
+        ):
             if step % plan.every == 0 and step < (1 - FALL) * plan.steps and (step or plan.init):
                 revive(network, optimizers, witnesses, plan.seed + step)
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = plan.rate * schedule(step, plan.steps)
-            strange = float(sample.strange)
-            moved, anchors = network.displacements_and_anchors(sample.surface, strange=strange)
-            loss = displacement_loss(moved, sample.deltas, sample.mask)
-            if marks := network.config.marks:
-                loss = loss + MARKS * anchor_loss(anchors, marks, sample.surface, sample.deltas, sample.mask)
-            if not loss.isfinite():
-                raise DataError(f"step {step}: the loss on a head of {sample.source} is not finite")
+            losses = losses_of(network, batch)
+            if not (loss := losses.mean()).isfinite():
+                faulty = batch.sources[int(losses.isfinite().int().argmin())]
+                raise DataError(f"step {step}: the loss on a head of {faulty} is not finite")
             network.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -188,13 +191,32 @@ def train(plan: TrainPlan) -> dict[str, float]:
                 )
     if network.config.strangers:
         network.load_state_dict(weights)
-        families, judge = learn_families(network.eval(), heads, plan.seed, device)
+        families, judge = learn_families(network.eval(), feed, heads.families, plan.seed)
         config = replace(network.config, families=families)
         weights |= {f"judge.{name}": value for name, value in judge.state_dict().items()}
         about = _about(plan, attribution, len(heads), max(first, plan.steps), commit)
         save_weights(plan.out / "weights.safetensors", weights, config, about)
         report = validate(config, weights, held_out, device)
     return report
+
+
+def losses_of(network: RigNetwork, batch: Batch) -> Tensor:
+    """Loss (B,) of each head of a batch."""
+
+    def of_head(*tensors: Tensor) -> Tensor:
+        *inputs, deltas, mask, there, strange = tensors
+        surface = SurfaceTensors(*inputs)
+        predicted, anchors = network.displacements_and_anchors(surface, strange=strange)
+        loss = displacement_loss(predicted, deltas, mask, there)
+        if marks := network.config.marks:
+            loss = loss + MARKS * anchor_loss(anchors, marks, surface, deltas, mask)
+        return loss
+
+    inputs = (getattr(batch.surface, name) for name in INPUTS)
+    tensors = *inputs, batch.deltas, batch.mask, batch.there, batch.strange
+    if len(batch.sources) == 1:  # a product of two matrices is quicker than one of two stacks of one matrix
+        return of_head(*(value[0] for value in tensors))[None]
+    return torch.vmap(of_head)(*tensors)
 
 
 def device_of(name: str) -> torch.device:

@@ -21,6 +21,7 @@ squared second term has no such resting place, and fades as the error falls.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from raf_runtime.contract import ARKIT_POSES
@@ -42,11 +43,17 @@ def on_open_jaw(displacements: Tensor) -> Tensor:
     return result
 
 
-def displacement_loss(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Compare displacements (P, V, 3) over the poses where ``mask (P,)`` is true; returns a scalar."""
-    target = on_open_jaw(target)[mask]
-    error = on_open_jaw(predicted)[mask] - target
+def displacement_loss(predicted: Tensor, target: Tensor, mask: Tensor, there: Tensor | None = None) -> Tensor:
+    """Compare displacements (P, V, 3); returns a scalar.
+
+    Only poses count where ``mask (P,)`` is true, and vertices where ``there (V,)`` is, by default all.
+    """
+    target = on_open_jaw(target)
+    error = on_open_jaw(predicted) - target
     squares, energy = error.square().sum(-1), target.square().sum(-1)
-    distance, motion = (squares + SMOOTH**2).sqrt().mean(1), energy.sqrt().mean(1)
-    relative = squares.mean(1) / (energy.mean(1) + STILL_SQUARED)
-    return (distance / (motion + STILL) ** POWER + SQUARED * relative).mean()
+    shares = torch.ones_like(squares[0]) if there is None else there.to(squares.dtype)
+    shares = shares / shares.sum()
+    distance, motion = (squares + SMOOTH**2).sqrt() @ shares, energy.sqrt() @ shares
+    relative = squares @ shares / (energy @ shares + STILL_SQUARED)
+    losses = distance / (motion + STILL) ** POWER + SQUARED * relative
+    return (losses * mask).sum() / mask.sum()

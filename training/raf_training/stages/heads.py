@@ -44,9 +44,8 @@ class StageHead:
 
     def to(self, device: torch.device) -> StageHead:
         """Copy to a device."""
-        surface = SurfaceTensors(*(getattr(self.surface, name).to(device) for name in INPUTS))
         deltas = None if self.deltas is None else self.deltas.to(device)
-        return StageHead(surface, self.faces.to(device), deltas, self.poses, self.source)
+        return StageHead(self.surface.to(device), self.faces.to(device), deltas, self.poses, self.source)
 
 
 class StageData:

@@ -18,7 +18,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from raf_training.dataset import MIRRORED_POSES
+from raf_training.batches import MIRRORED_POSES
 from raf_training.posing import pose_vectors
 from raf_training.stages.targets import Target
 from raf_training.teacher.network import TeacherNetwork
