@@ -143,6 +143,8 @@ def train(plan: TrainPlan) -> dict[str, float]:
     witnesses = [heads[i].to(device).surface for i in range(0, len(heads), -(-len(heads) // WITNESSES))]
     weights = half_digits(network, average)
     report = validate(network.config, weights, held_out, device, told=True) if first >= plan.steps else {}
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32, for the steps alone
     with SummaryWriter(str(plan.out / "logs")) as log:
         batches = feed.batches(plan.seed, first, plan.steps)
         for step, batch in enumerate(
@@ -189,6 +191,7 @@ def train(plan: TrainPlan) -> dict[str, float]:
                     network.config,
                     _about(plan, attribution, len(heads), done, commit),
                 )
+    torch.set_float32_matmul_precision("highest")
     if network.config.strangers:
         network.load_state_dict(weights)
         families, judge = learn_families(network.eval(), feed, heads.families, plan.seed)
