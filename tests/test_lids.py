@@ -1,4 +1,4 @@
-"""Lids of a blink stay outside their eyeball, and all else is left alone."""
+"""Lids stay outside their eyeball in a blink and a look down, and all else is left alone."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import pytest
 import trimesh
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
+from scipy.spatial.transform import Rotation
 
 from raf_runtime.eyes import Eye
 from raf_runtime.lids import CLEAR, SPREAD, keep_outside
 
 CENTRE, RADIUS = np.array([0.75, 0.5, -0.25]), 0.32
-POSES = ("eyeBlinkLeft", "eyeLookDownLeft", "jawOpen")
+POSES = ("eyeBlinkLeft", "eyeSquintLeft", "jawOpen", "eyeLookDownLeft")
 
 
 def lid() -> NDArray[np.float64]:
@@ -27,7 +28,7 @@ def test_a_blink_goes_around_the_ball() -> None:
     points = np.concatenate([ball, lid()]) + CENTRE
     eye = Eye(np.arange(len(ball)), CENTRE, "Left")
     skin = np.arange(len(ball), len(points))
-    moved = np.zeros((3, len(points), 3), np.float32)
+    moved = np.zeros((len(POSES), len(points), 3), np.float32)
     # Straight down to the lower lid: halfway of it the lid is inside the ball.
     moved[:2, skin, 1] = -0.25 * (points[skin, 1] > CENTRE[1])
     moved[2, skin, 2] = -0.1
@@ -58,8 +59,36 @@ def test_what_is_inside_at_rest_may_stay_there() -> None:
     ball = trimesh.creation.icosphere(3, radius=RADIUS).vertices
     points = np.concatenate([ball, 0.9 * lid()]) + CENTRE
     skin = np.arange(len(ball), len(points))
-    moved = np.zeros((3, len(points), 3), np.float32)
+    moved = np.zeros((len(POSES), len(points), 3), np.float32)
     moved[0, skin, 1] = -0.1
     before = moved.copy()
     keep_outside(points, moved, POSES, [Eye(np.arange(len(ball)), CENTRE, "Left")], skin)
     assert np.array_equal(moved, before)
+
+
+def test_a_look_down_goes_around_the_turned_ball() -> None:
+    ball = trimesh.creation.icosphere(4, radius=RADIUS).vertices
+    # A cornea in front of it, which turns away from under the upper lid.
+    cornea = ball[:, 2] > 0.9 * RADIUS
+    ball[cornea] *= 1.08
+    points = np.concatenate([ball, 1.08 * lid()]) + CENTRE
+    skin = np.arange(len(ball), len(points))
+    moved = np.zeros((len(POSES), len(points), 3), np.float32)
+    turn = Rotation.from_euler("x", 25, degrees=True).as_matrix()
+    moved[3, : len(ball)] = ball @ turn.T - ball
+    moved[3, skin, 1] = -0.15
+    before = moved.copy()
+    keep_outside(points, moved, POSES, [Eye(np.arange(len(ball)), CENTRE, "Left")], skin)
+    turned = ball @ turn.T
+    radii = np.linalg.norm(turned, axis=1)
+    directions = KDTree(turned / radii[:, None])
+
+    def depth(shape: NDArray[np.float32]) -> float:
+        place = points[skin] + shape[skin] - CENTRE
+        far = np.linalg.norm(place, axis=1)
+        return float((radii[directions.query(place / far[:, None])[1]] - far).max())
+
+    assert depth(before[3]) > 0.1 * RADIUS
+    assert depth(moved[3]) < 0
+    assert np.array_equal(moved[3, : len(ball)], before[3, : len(ball)])
+    assert np.array_equal(moved[:3], before[:3])

@@ -13,11 +13,11 @@ Nothing may leave the range of fp16, and the network stays what it is:
 - Gradients are without bound where triangles have collapsed. Those of a vertex, and their sum, are divided by the
   largest of them, and their product multiplied by it.
 - Weightings of all vertices, which sum to one, are scaled for their product alone.
+- Rounding of a spectrum reaches all vertices. What it leaves out of a spectrum is computed as well, and added.
 - The few products of coordinates, which place anchors and describe vertices by them, stay in fp32: their rounding
   shifts what all vertices are told. So do those that spread a spectrum over the vertices, and all that anchors are
-  placed by but for the sums over all vertices: of all roundings, theirs did most harm, at a few vertices of a tongue.
-  So do the first layers, whose rounding goes through all others. All these are put down as convolutions and as sums
-  of products: TensorRT-RTX has no matrix products in fp32 for a T4.
+  placed by but for the sums over all vertices. These are put down as convolutions and as sums of products:
+  TensorRT-RTX has no matrix products in fp32 for a T4.
 - Every product takes what it has for each vertex (features, basis, gradients) in two parts, its leading digits and the
   rest: its rounding would be the largest error of all. Weights have the digits of fp16 from training on
   (:func:`raf_training.checkpoint.half_digits`).
@@ -43,8 +43,6 @@ _GRADIENTS: Final = ("gradient_x", "gradient_y")
 # Its products spread a spectrum over the vertices.
 _SPREAD: Final = "eigenvectors"
 _EIGHTH: Final = 0.125
-# Layers that stay in fp32: those of one block.
-_FIRST_LAYERS: Final = 3
 _WEIGHTING: Final = 256.0
 
 
@@ -82,13 +80,17 @@ class _Rewriter:
         self.batched = {
             value.name for value in graph.value_info if len(value.type.tensor_type.shape.dim) == 3
         }
+        (self.eigenpairs,) = (
+            value.type.tensor_type.shape.dim[0].dim_value
+            for value in graph.input
+            if value.name == "eigenvalues"
+        )
         self.nodes: list[NodeProto] = []
+        self.placing = self.before_anchors()
         self.renamed: dict[str, str] = {}
         self.narrow: dict[str, str] = {}
         self.widened: dict[str, str] = {}
         self.rests: dict[str, str] = {}
-        self.placing = self.before_anchors()
-        self.first: set[str] = set()
         # Left factor of a product -> what its result is to be multiplied by.
         self.undo: dict[str, str] = {}
         for name, factor in _SCALES.items():
@@ -102,8 +104,6 @@ class _Rewriter:
         for name in _GRADIENTS:
             unit = self.renamed[name] = self.add("Div", name, size)
             self.undo[unit] = self.add("Mul", size, self.constant(_EIGHTH))
-        layers = [node.output[0] for node in graph.node if node.op_type == "Gemm" and not self.is_exact(node)]
-        self.first = set(layers[:_FIRST_LAYERS])
 
     def take(self, node: NodeProto) -> None:
         """Put a node down; products with casts around them."""
@@ -123,6 +123,8 @@ class _Rewriter:
         wide = output if undo is None else f"{output}_scaled"
         if exact:
             self.exactly(copy, wide)
+        elif self.is_to_spectrum(node):
+            self.with_remainder(copy, wide)
         else:
             self.in_two(copy, wide)
         if undo is not None:
@@ -150,6 +152,10 @@ class _Rewriter:
 
     def in_two(self, node: NodeProto, result: str) -> None:
         """Put a product down, once for the leading digits of the left factor and once for the rest."""
+        self.nodes.append(helper.make_node("Add", self.two_products(node, result), [result]))
+
+    def two_products(self, node: NodeProto, result: str) -> list[str]:
+        """Names of the products of the left factor's leading digits and of the rest."""
         values = node.input[0]
         leading = self.halve(values)
         if values not in self.rests:
@@ -163,7 +169,24 @@ class _Rewriter:
             inputs = list(node.input[:count])  # a bias is added once
             inputs[0] = digits
             self.product(copy, [digits if name == leading else self.halve(name) for name in inputs], part)
-        self.nodes.append(helper.make_node("Add", parts, [result]))
+        return parts
+
+    def with_remainder(self, node: NodeProto, result: str) -> None:
+        """Put a product down, and add what the rounding of its result has left out.
+
+        With the rounded result S of L X, ``[-1, L] [S; X]`` is L X - S, which is small: its own rounding is nothing.
+        """
+        left, right = (self.halve(name) for name in node.input)
+        leading, rest = self.two_products(node, result)
+        minus = numpy_helper.from_array(-np.eye(self.eigenpairs, dtype=np.float32), "minus_identity")
+        self.weights[minus.name] = minus
+        below = self.add("Concat", self.narrow[leading], right, axis=-2)
+        remainder = helper.make_node("MatMul", [], [""], name=f"{result}_remainder")
+        beside = self.add("Concat", self.halve(minus.name), left, axis=1)
+        self.product(remainder, [beside, below], remainder.name)
+        # From where the remainder takes it: ONNX Runtime on a CPU does not round what is cast there and back.
+        rounded = self.add("Slice", below, self.axes(0), self.axes(self.eigenpairs), self.axes(-2))
+        self.nodes.append(helper.make_node("Sum", [self.wide(rounded), rest, remainder.name], [result]))
 
     def product(self, node: NodeProto, inputs: list[str], result: str) -> None:
         """Put a product of rounded factors down; ``result`` is what it gives, rounded, in fp32."""
@@ -197,13 +220,16 @@ class _Rewriter:
     def is_exact(self, node: NodeProto) -> bool:
         """Whether a product stays in fp32."""
         left = node.input[0]
-        if node.output[0] in self.first:
-            return True
         if node.output[0] in self.placing and (
             node.op_type == "Gemm" or self.renamed.get(left, left) in self.undo
         ):
             return True
-        return left == _SPREAD or any(self.is_of_places(name) for name in node.input[:2])
+        return node.input[0] == _SPREAD or any(self.is_of_places(name) for name in node.input[:2])
+
+    def is_to_spectrum(self, node: NodeProto) -> bool:
+        """Whether a product takes features to their spectrum."""
+        maker = self.makers.get(node.input[0])
+        return maker is not None and maker.op_type == "Mul" and "mass" in maker.input
 
     def before_anchors(self) -> set[str]:
         """Names of all tensors that the weights of the anchors are made of."""

@@ -26,7 +26,7 @@ __all__ = ["PreparedHead", "find_pieces", "head_on_body", "in_own_unit", "outwar
 LARGE = 80_000
 # What lies further than this from here, canonical, is body, where it is more than this share of the surface: the basis
 # would be spent on it. Busts that the network has learned from have up to 0.12 there.
-NECK, REACH, BODY = (0.0, 0.0, -1.0), 5.5, 0.2
+NECK, REACH, BODY = (0.0, 0.0, -1.0), 4.5, 0.2
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""Lids slide over eyeballs: what lies outside a ball at rest stays outside in a blink.
+"""Lids slide over eyeballs: what lies outside a ball at rest stays outside in a blink and in a look down.
 
-A lid closes along a straight line, and a ball is round: by a small error of where the lid arrives, the ball comes
+A lid moves along a straight line, and a ball is round: by a small error of where the lid arrives, the ball comes
 through it, and a closed eye looks half open. What is around such a place is lifted with it, the less the further it is,
 so that the lid stays smooth and lashes stay on it.
 
@@ -46,7 +46,7 @@ def keep_outside(
     points : (S, 3) float64
         Canonical positions.
     displacements : (P, S, 3) float32
-        Changed in place, in the blink of each eye.
+        Changed in place, in the blink of each eye and its look down, in which the ball has turned already.
     poses : sequence of str
         Names of the P poses.
     eyes
@@ -54,29 +54,48 @@ def keep_outside(
     skin : (n,) int64
         Vertices of the face.
     """
+    lids = np.zeros(len(points), dtype=np.bool_)
+    lids[skin] = True
     for eye in eyes:
-        blink = f"eyeBlink{eye.side}"
-        if blink not in poses:
-            continue
-        ball = points[eye.vertices] - eye.centre
-        radii = np.linalg.norm(ball, axis=1)
-        # An iris and a pupil may lie within.
-        outer = radii > OUTER * radii.max()
-        ball, radii = ball[outer], radii[outer]
-        directions = KDTree(ball / radii[:, None])
-        rest = points[skin] - eye.centre
-        near = in_front(rest, AROUND * radii.max())
-        motion = displacements[poses.index(blink)]
-        rest = rest[near]
-        closed = rest + motion[skin[near]]
-        low = np.linalg.norm(closed, axis=1) < (1 + CLEAR[1]) * radii.max()
-        rest, closed = rest[low], closed[low]
-        above, now = (_height(place, directions, radii) for place in (rest, closed))
-        wanted = above.clip(1 + CLEAR[0], 1 + CLEAR[1])
-        short = (above > 1) & (now < wanted)
-        if short.any():
-            lift = (wanted / now - 1)[short] * np.linalg.norm(closed[short], axis=1)
-            _lift(points - eye.centre, motion, closed[short], lift, radii.max())
+        rest = points - eye.centre
+        ball = _Ball(rest[eye.vertices])
+        around = np.setdiff1d(np.flatnonzero(in_front(rest, AROUND * ball.radius)), eye.vertices)
+        near = around[lids[around]]
+        above = ball.height(rest[near])
+        for pose in (f"eyeBlink{eye.side}", f"eyeLookDown{eye.side}"):
+            if pose not in poses:
+                continue
+            motion = displacements[poses.index(pose)]
+            turned = _Ball(rest[eye.vertices] + motion[eye.vertices]) if motion[eye.vertices].any() else ball
+            low, lift = _too_low(rest[near] + motion[near], above, turned)
+            if len(low):
+                moving = around[motion[around].any(axis=1)]
+                motion[moving] += _lifted(rest[moving] + motion[moving], low, lift, ball.radius)
+
+
+def _too_low(place: Doubles, above: Doubles, ball: _Ball) -> tuple[Doubles, Doubles]:
+    """Those of places (L, 3) that are too near to a ball, and how much they lack; at rest it is ``above (L,)``."""
+    near = np.linalg.norm(place, axis=1) < (1 + CLEAR[1]) * ball.radius
+    place, above = place[near], above[near]
+    now, wanted = ball.height(place), above.clip(1 + CLEAR[0], 1 + CLEAR[1])
+    short = (above > 1) & (now < wanted)
+    return place[short], (wanted / now - 1)[short] * np.linalg.norm(place[short], axis=1)
+
+
+class _Ball:
+    """Surface of an eyeball by its vertices (n, 3) about its middle."""
+
+    def __init__(self, vertices: Doubles) -> None:
+        radii = np.linalg.norm(vertices, axis=1)
+        self.radius = float(radii.max())
+        outer = radii > OUTER * self.radius  # an iris and a pupil may lie within
+        self.radii = radii[outer]
+        self.directions = KDTree(vertices[outer] / self.radii[:, None])
+
+    def height(self, place: Doubles) -> Doubles:
+        """Distance of places (L, 3) from the middle, in that (L,) of the surface in the nearest direction."""
+        far = np.linalg.norm(place, axis=1).clip(min=1e-9)
+        return far / self.radii[self.directions.query(place / far[:, None])[1]]
 
 
 def in_front(rest: Doubles, reach: float) -> NDArray[np.bool_]:
@@ -84,25 +103,11 @@ def in_front(rest: Doubles, reach: float) -> NDArray[np.bool_]:
     return (rest[:, 2] > 0) & (np.linalg.norm(rest, axis=1) < reach)
 
 
-def _lift(rest: Doubles, motion: NDArray[np.float32], low: Doubles, lift: Doubles, radius: float) -> None:
-    """Move what is near places ``low (n, 3)`` away from the middle of a ball, by what they need, ``lift (n,)``.
-
-    ``rest (S, 3)`` is about that middle, ``motion (S, 3)`` is changed in place. The ball itself, which a blink does
-    not turn, stays.
-    """
+def _lifted(place: Doubles, low: Doubles, lift: Doubles, radius: float) -> NDArray[np.float32]:
+    """How far places (L, 3) move from the middle of a ball where places ``low (n, 3)`` need to, by ``lift (n,)``."""
     order = np.argsort(-lift)
     _, first = np.unique(np.floor(low[order] / (CELL * radius)), axis=0, return_index=True)
     low, lift = low[order[first]], lift[order[first]]
-    near = np.flatnonzero(motion.any(axis=1) & in_front(rest, AROUND * radius))
-    place = rest[near] + motion[near]
     apart = distance.cdist(place, low, "sqeuclidean")
     much = (lift * np.exp(-apart / (SPREAD * radius) ** 2)).max(axis=1)
-    motion[near] += ((much / np.linalg.norm(place, axis=1).clip(min=1e-9))[:, None] * place).astype(
-        np.float32
-    )
-
-
-def _height(place: Doubles, directions: KDTree, radii: Doubles) -> Doubles:
-    """Distance of places (L, 3) from the middle of a ball, in that (n,) of its surface in the nearest direction."""
-    far = np.linalg.norm(place, axis=1).clip(min=1e-9)
-    return far / radii[directions.query(place / far[:, None])[1]]
+    return ((much / np.linalg.norm(place, axis=1).clip(min=1e-9))[:, None] * place).astype(np.float32)
