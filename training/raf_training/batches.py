@@ -130,7 +130,14 @@ class HeadPool:
         self.device, self.size = device, size
         self.counts = heads.check()
         self.starts = np.cumsum(self.counts) - self.counts
-        self._rows: dict[str, Tensor] = {}  # (R, ...)
+        self._rows = {  # (R, ...)
+            name: torch.empty(
+                (int(self.counts.sum()), *value.shape[1:]),
+                dtype=torch.float32 if name in WIDE else torch.float16,
+                device=device,
+            )
+            for name, value in _of_vertices(heads[0]).items()
+        }
         with ThreadPoolExecutor() as readers:
             read = readers.map(self._read, [heads] * len(heads), range(len(heads)))
             rest = list(tqdm(read, total=len(heads), desc="heads", unit="head"))
@@ -153,16 +160,8 @@ class HeadPool:
 
     def _read(self, heads: SampleFolder, index: int) -> tuple[Tensor, Tensor, Tensor, str]:
         """Put what a head has for each vertex in its place; returns the rest."""
-        sample = heads[index]
-        rows = {name: getattr(sample.surface, name) for name in INPUTS if name != "eigenvalues"}
-        rows["deltas"] = sample.deltas.transpose(0, 1)
-        start, total = int(self.starts[index]), int(self.counts.sum())
-        for name, value in rows.items():
-            dtype = torch.float32 if name in WIDE else torch.float16
-            # The first reader to come makes the room; what others made meanwhile is dropped unused.
-            if name not in self._rows:
-                room = torch.empty((total, *value.shape[1:]), dtype=dtype, device=self.device)
-                self._rows.setdefault(name, room)
+        sample, start = heads[index], int(self.starts[index])
+        for name, value in _of_vertices(sample).items():
             self._rows[name][start : start + len(value)] = value.to(self.device)
         strange = torch.tensor(float(sample.strange))
         return sample.surface.eigenvalues, sample.mask, strange, sample.source
@@ -197,6 +196,12 @@ class HeadPool:
             self._strange[index],
             tuple(self._sources[head] for head in heads),
         )
+
+
+def _of_vertices(sample: Sample) -> dict[str, Tensor]:
+    """Tensors (V, ...) of a head, and its displacements (V, P, 3)."""
+    inputs = {name: getattr(sample.surface, name) for name in INPUTS if name != "eigenvalues"}
+    return inputs | {"deltas": sample.deltas.transpose(0, 1)}
 
 
 Feed = OneByOne | HeadPool
