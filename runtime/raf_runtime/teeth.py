@@ -35,6 +35,9 @@ STILL, FAR_LESS, ALMOST_ALL = 0.05, 0.4, 0.8
 BENT: Final = 0.1
 # Jaws and tongues that the network moves less than this do not move: 0.4 mm on an adult.
 LEAST: Final = 0.01
+# Height of what moves in tongueOut, on average: -1.0 to -1.3 of tongues; on heads without one that of the chin, -2.1 to
+# -2.3, where the network has learned of none.
+LOWEST: Final = -1.7
 
 
 def behind_the_mouth(
@@ -80,8 +83,8 @@ def move_teeth(
     """Keep upper teeth where they are and move all lower teeth by the rigid motion nearest to what is predicted.
 
     Which is which the network says: lower teeth follow its jawOpen, and no tongueOut unless they are an arch. All else,
-    such as a tongue, gums in one piece, or both rows in one, stays as it is. A tongueOut that moves next to nothing
-    becomes zero: the head has no tongue.
+    such as a tongue, gums in one piece, or both rows in one, stays as it is. A tongueOut that moves next to nothing,
+    or what lies under the mouth, becomes zero: the head has no tongue.
 
     Parameters
     ----------
@@ -117,8 +120,14 @@ def move_teeth(
         rigid[np.einsum("pnx,pnx->pn", rigid, rigid).max(axis=1) < LEAST**2] = 0
         for name, pose, motion in zip(poses, displacements, rigid, strict=True):
             pose[together] = 0 if name == "tongueOut" else motion
-    if "tongueOut" in poses and _size(displacements[poses.index("tongueOut")]).max() < LEAST:
-        displacements[poses.index("tongueOut")] = 0  # there is no tongue
+    if "tongueOut" in poses and not _is_of_a_tongue(points, displacements[poses.index("tongueOut")]):
+        displacements[poses.index("tongueOut")] = 0
+
+
+def _is_of_a_tongue(points: Doubles, motion: NDArray[np.float32]) -> bool:
+    """Whether a motion (S, 3) is one, and of what lies in the mouth."""
+    energy = np.einsum("nx,nx->n", motion, motion)
+    return bool(energy.max() >= LEAST**2 and energy @ points[:, 1] > LOWEST * energy.sum())
 
 
 def _is_arch(part: Doubles) -> bool:
