@@ -72,7 +72,7 @@ def test_a_blink_that_falls_short_closes(share: float) -> None:
     ways = np.linalg.norm(face.moved[0, face.upper], axis=1), np.linalg.norm(before[0, face.upper], axis=1)
     assert (ways[0] >= ways[1] - 1e-6).all() and ways[0].max() < 1.25 * ways[1].max() / share
     along = np.einsum("nc,nc->n", face.moved[0, face.upper], before[0, face.upper])
-    assert along == pytest.approx(ways[0] * ways[1], rel=1e-4, abs=1e-6)
+    assert along == pytest.approx(ways[0] * ways[1], rel=1e-3, abs=1e-5)
     # The lash stays on the lid.
     assert face.moved[0, face.lash] == pytest.approx(face.moved[0, face.upper[10:20]], abs=0.01)
     assert np.array_equal(face.moved[1:], before[1:])

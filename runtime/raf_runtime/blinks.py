@@ -1,8 +1,9 @@
 """Blinks close: where one leaves a gap between the lids, they go further the way they go already.
 
 Blinks of ICT-FaceKit, for one, do not depend on the person and leave up to a third of the eye open, and so does a
-network that has learned from them. The eye is looked at from the front in columns, and what moves in a blink moves by
-a factor that depends on its column and on how far it goes already, and smoothly: a lid stays as smooth as it was.
+network that has learned from them. The eye is looked at from the front in columns, and what moves with the lid in a
+blink goes further the lid's way, by as much as its column needs, smoothly from column to column: lid and lashes, which
+go far already, stay as smooth as they were.
 
 Axis legend: S surface vertices, P poses, E edges, X columns of an eye, n vertices.
 """
@@ -34,11 +35,11 @@ OPEN: Final = 0.05
 FEWEST: Final = 4
 # Of the opening: what may be left, and what a blink leaves that does not only fall short.
 LEFT: Final = (0.05, 0.7)
-# How far a lid goes beyond the other's border, in radii, and by what factor at most.
-OVERLAP, MOST = 0.03, 2.0
+# How far a lid goes beyond the other's border, in radii, and at most, of the largest opening.
+OVERLAP, MOST = 0.03, 0.7
 ROUNDS: Final = 4
 # Weights of a column and its neighbours.
-SMOOTH: Final = np.array([1, 4, 7, 8, 7, 4, 1]) / 32
+SMOOTH: Final = np.hanning(21)[1:-1] / np.hanning(21).sum()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +113,16 @@ def _close(rest: Doubles, blink: NDArray[np.float32], edges: Ints, radius: float
     left = _gaps(rest + blink, upper, lower, columns)[wide].clip(min=0).sum() / opening[wide].sum()
     if not LEFT[0] < left < LEFT[1]:
         return
-    place, moved, factor = rest.copy(), along, np.ones(COLUMNS)
+    way = blink[np.unique(upper)].mean(axis=0, dtype=np.float64)
+    way /= -way[1]
+    place, moved, lower_by = rest.copy(), along, np.zeros(COLUMNS)
     for _ in range(ROUNDS):
         place[near] = rest[near] + moved
         gaps = _gaps(place, upper, lower, columns)
-        travel = np.maximum(opening - gaps, opening / 4)
-        more = np.zeros(COLUMNS)
-        more[wide] = (gaps + OVERLAP * radius)[wide].clip(min=0) / travel[wide]
-        factor = np.minimum(factor * (1 + _spread(more)), MOST)
-        further = np.interp(rest[near, 0] + along[:, 0], columns, factor) - 1
-        moved = (1 + share * further)[:, None] * along
+        more = np.where(wide, (gaps + OVERLAP * radius).clip(min=0), 0)
+        lower_by = np.minimum(lower_by + _spread(more), MOST * opening.max())
+        further = share * np.interp(rest[near, 0] + along[:, 0], columns, lower_by)
+        moved = along + further[:, None] * way
     blink[near] = moved
 
 
