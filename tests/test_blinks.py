@@ -79,6 +79,18 @@ def test_a_blink_that_falls_short_closes(share: float) -> None:
     assert not face.moved[0, : face.upper[0]].any() and not face.moved[0, face.lower].any()
 
 
+def test_lashes_that_go_further_than_their_lid_are_not_stretched() -> None:
+    face = Face(0.6)
+    face.moved[0, face.lash] *= 2
+    before = face.moved.copy()
+    close_blinks(face.points, face.moved, POSES, face.lids)
+    lash, lid = (
+        np.linalg.norm((face.moved - before)[0, part], axis=1) for part in (face.lash, face.upper[10:20])
+    )
+    assert lid.min() > 0.05
+    assert lash == pytest.approx(lid, rel=0.15)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
 def test_what_is_shut_or_hardly_moves_is_left_alone(share: float) -> None:
     face = Face(share)
