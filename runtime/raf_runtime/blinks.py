@@ -25,7 +25,7 @@ __all__ = ["Lids", "close_blinks", "find_lids"]
 
 Ints = NDArray[np.int64]
 
-# What is nearer to the middle of a ball than AROUND, in its radii, may move by the whole factor, beyond REACH by none.
+# What is nearer to the middle of a ball than AROUND, in its radii, goes all of the way, beyond REACH nothing does.
 AROUND, REACH = 1.3, 1.6
 COLUMNS: Final = 32
 # The upper lid is what goes down by more than this share of what goes down most.
