@@ -224,7 +224,7 @@ class _Rewriter:
             node.op_type == "Gemm" or self.renamed.get(left, left) in self.undo
         ):
             return True
-        return node.input[0] == _SPREAD or any(self.is_of_places(name) for name in node.input[:2])
+        return left == _SPREAD or any(self.is_of_places(name) for name in node.input[:2])
 
     def is_to_spectrum(self, node: NodeProto) -> bool:
         """Whether a product takes features to their spectrum."""
