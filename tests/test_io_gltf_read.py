@@ -16,7 +16,7 @@ from raf_sdk.io import read_mesh
 
 POINTS = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
 CODES = {"i1": 5120, "u1": 5121, "i2": 5122, "u2": 5123, "u4": 5125, "f4": 5126}
-KINDS = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
+KINDS = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
 
 Json = dict[str, Any]
 
@@ -142,12 +142,82 @@ def test_nodes_are_one_head_in_depth_first_order_with_world_transforms(read: Rea
     ]  # the mirrored one turned back
 
 
-def test_skinned_meshes_ignore_their_node(read: Read) -> None:
+def skinned(b: Builder, joints: list[list[int]], weights: list[list[float]]) -> Json:
+    """A triangle held by a skin of nodes 1 and 2; its own node is moved, which is to be ignored."""
+    triangle = b.triangle()
+    triangle["attributes"] |= {"JOINTS_0": b.accessor(joints, "u1"), "WEIGHTS_0": b.accessor(weights)}
+    b.json["nodes"] = [{"mesh": 0, "skin": 0, "translation": [9, 9, 9]}, {"translation": [0, 0, 1]}, {}]
+    b.json["scenes"] = [{"nodes": [0, 1, 2]}]
+    b.json["skins"] = [{"joints": [1, 2]}]
+    return triangle
+
+
+FIRST, SECOND, BOTH = [1, 0, 0, 0], [0, 1, 0, 0], [0.25, 0.75, 0, 0]
+
+
+def test_joints_carry_vertices_and_their_node_does_not(read: Read) -> None:
+    b = Builder()
+    b.mesh(skinned(b, [[0, 1, 0, 0]] * 3, [FIRST, SECOND, BOTH]))
+    np.testing.assert_allclose(read(b).vertices, POINTS[:3] + np.array([[0, 0, 1], [0, 0, 0], [0, 0, 0.25]]))
+
+
+def test_weights_count_by_their_share(read: Read) -> None:
+    b = Builder()
+    b.mesh(skinned(b, [[0, 1, 0, 0]] * 3, [FIRST, SECOND, [0.5, 1.5, 0, 0]]))
+    np.testing.assert_allclose(read(b).vertices, POINTS[:3] + np.array([[0, 0, 1], [0, 0, 0], [0, 0, 0.25]]))
+
+
+def test_the_scale_of_a_quantised_mesh_is_in_its_skin(read: Read) -> None:
+    b = Builder()
+    triangle = skinned(b, [[0, 1, 0, 0]] * 3, [FIRST, SECOND, BOTH])
+    b.json["nodes"][1] = {}
+    scale = np.diag([0.5, 0.5, 0.5, 1.0])
+    scale[:3, 3] = [1, 2, 3]
+    inverse = b.accessor(np.tile(scale.T.reshape(16), (2, 1)))
+    b.json["skins"][0]["inverseBindMatrices"] = inverse
+    b.mesh(triangle)
+    assert np.array_equal(read(b).vertices, POINTS[:3] / 2 + np.array([1, 2, 3]))
+
+
+def test_a_skin_in_the_pose_that_it_was_bound_in_moves_nothing(read: Read) -> None:
+    b = Builder()
+    triangle = skinned(b, [[0, 1, 0, 0]] * 3, [FIRST, SECOND, BOTH])
+    bound = np.tile(np.eye(4), (2, 1, 1))
+    bound[0, 2, 3] = -1 + 1e-7
+    inverse = b.accessor(bound.transpose(0, 2, 1).reshape(2, 16))
+    b.json["skins"][0]["inverseBindMatrices"] = inverse
+    b.mesh(triangle)
+    assert np.array_equal(read(b).vertices, POINTS[:3])
+
+
+def test_skins_without_influences_hold_nothing(read: Read) -> None:
     b = Builder()
     b.mesh(b.triangle())
     b.json["nodes"] = [{"mesh": 0, "skin": 0, "translation": [9, 9, 9]}]
     b.json["skins"] = [{"joints": [0]}]
     assert np.array_equal(read(b).vertices, POINTS[:3])
+
+
+@pytest.mark.parametrize(
+    ("joints", "edit", "message"),
+    [
+        ([[2, 0, 0, 0]] * 3, None, "JOINTS_0 is not of the 2 joints"),
+        ([[0, 0, 0, 0]] * 2, None, "JOINTS_0 has 2 elements for 3 vertices"),
+        ([[0, 0, 0, 0]] * 3, {"joints": []}, "joints of skins.0. are not in the scene"),
+        ([[0, 0, 0, 0]] * 3, {"joints": [1, 3]}, r"nodes.3., a joint of skins.0., is not in the scene"),
+        ([[0, 0, 0, 0]] * 3, {"joints": [1, 2], "inverseBindMatrices": 0}, "type 'VEC3'; expected 16"),
+    ],
+)
+def test_skins_that_do_not_fit_say_what(
+    read: Read, joints: list[list[int]], edit: Json | None, message: str
+) -> None:
+    b = Builder()
+    b.mesh(skinned(b, joints, [FIRST] * 3))
+    b.json["nodes"].append({})
+    if edit is not None:
+        b.json["skins"][0] = edit
+    with pytest.raises(MeshFileError, match=message):
+        read(b)
 
 
 def test_files_without_scenes_or_nodes(read: Read) -> None:

@@ -99,6 +99,19 @@ def test_meshes_share_targets_by_name_and_transforms_turn_them(tmp_path: Path) -
     np.testing.assert_allclose(rig.vertices[3:, 0], 5 - 2 * POINTS[:3, 1], atol=1e-5)
 
 
+def test_joints_turn_targets_as_they_turn_vertices(tmp_path: Path) -> None:
+    gltf = Gltf()
+    gltf.mesh([gltf.accessor(DELTAS[0, :3])], ["jawOpen"], skin=0)
+    gltf.json["nodes"].append({"translation": [5, 0, 0], "scale": [2, 2, 2]})
+    gltf.json["skins"] = [{"joints": [1]}]
+    attributes = gltf.json["meshes"][0]["primitives"][0]["attributes"]
+    attributes["JOINTS_0"] = gltf.accessor(np.zeros((3, 4)), type="VEC4", componentType=5121)
+    attributes["WEIGHTS_0"] = gltf.accessor([[1, 0, 0, 0]] * 3, type="VEC4")
+    rig = Rig.load(gltf.save(tmp_path / "rig.glb"))
+    np.testing.assert_allclose(rig.vertices, 2 * POINTS[:3] + [5, 0, 0])
+    np.testing.assert_allclose(rig.deltas[0], 2 * DELTAS[0, :3])
+
+
 def test_sparse_targets_and_names_of_accessors(tmp_path: Path) -> None:
     gltf = Gltf()
     target = gltf.sparse(3, 1, [1, 2, 3])

@@ -27,7 +27,7 @@ __all__ = ["MAX_ELEMENTS", "GltfDocument", "integer"]
 MAX_ELEMENTS: Final = 10_000_000
 
 _COMPONENTS: Final = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
-_WIDTHS: Final = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
+_WIDTHS: Final = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _MESHOPT: Final = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 
 

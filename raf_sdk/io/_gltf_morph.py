@@ -13,6 +13,7 @@ import numpy as np
 from raf_runtime.errors import MeshFileError
 from raf_sdk.io._gltf_document import GltfDocument, integer
 from raf_sdk.io._gltf_read import gather
+from raf_sdk.io._gltf_skin import carry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +37,7 @@ def read_gltf_rig(
     """Read the default scene of a GLB or glTF file with its morph targets.
 
     Targets of one name are one shape, whichever meshes and primitives they are on; where a mesh lacks the name,
-    it stays. The linear part of a node's transform is applied to displacements, all of it to positions. Weights
+    it stays. The linear part of what carries a vertex is applied to displacements, all of it to positions. Weights
     that the file sets are left out: the neutral is the base mesh.
 
     Parameters
@@ -65,7 +66,7 @@ def read_gltf_rig(
     document = GltfDocument(data, path)
     head = gather(document)
     found = [
-        (name, place.base, place.count, place.world[:3, :3], accessor)
+        (name, place.base, place.count, place.world, accessor)
         for place in head.placements
         for name, accessor in _targets(document, place.mesh, place.primitive)
         if wanted(name)
@@ -81,15 +82,14 @@ def read_gltf_rig(
     mesh = head.mesh(path)
     deltas = np.zeros((len(names), head.vertex_count, 3), np.float32)
     row = {name: index for index, name in enumerate(names)}
-    for name, base, count, linear, accessor in found:
+    for name, base, count, world, accessor in found:
         values = document.accessor(accessor, 3)
         if len(values) != count:
             raise MeshFileError(
                 f"accessors[{accessor}], morph target {name[:40]!r}, has {len(values):,} displacements "
                 f"for {count:,} vertices"
             )
-        with np.errstate(over="ignore", invalid="ignore"):
-            deltas[row[name], base : base + count] = values.astype(np.float64) @ linear.T
+        deltas[row[name], base : base + count] = carry(world, values, move=False)
     return mesh, names, deltas
 
 

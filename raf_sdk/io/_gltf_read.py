@@ -1,6 +1,6 @@
 """GLB and glTF in: all triangle meshes of the scene are one head.
 
-Source: Khronos glTF 2.0 specification, sections 3.5 (nodes) and 3.7 (meshes and skins).
+Source: Khronos glTF 2.0 specification, section 3.7 (meshes).
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import numpy as np
 from raf_runtime.errors import MeshFileError
 from raf_sdk._mesh import Group, Mesh
 from raf_sdk.io._gltf_document import MAX_ELEMENTS, GltfDocument, integer
+from raf_sdk.io._gltf_nodes import placed_nodes
+from raf_sdk.io._gltf_skin import blended, carry, joint_matrices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -28,13 +29,16 @@ _DRACO: Final = "KHR_draco_mesh_compression"
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the vertices of a primitive went: ``count`` of them from ``base`` on, carried by ``world``."""
+    """Where the vertices of a primitive went: ``count`` of them from ``base`` on.
+
+    ``world`` carries them, one matrix (4, 4) for all or (count, 4, 4).
+    """
 
     mesh: int
     primitive: int
     base: int
     count: int
-    world: NDArray[np.float64]
+    world: NDArray[np.floating]
 
 
 @dataclass(slots=True)
@@ -69,9 +73,9 @@ def read_gltf(data: bytes, path: Path) -> Mesh:
     """Read the default scene of a GLB or glTF file.
 
     Vertices are in accessor order, node after node in depth-first order; primitives of a node that share
-    their positions share their vertices. World transforms are applied, except to skinned meshes, whose node
-    transform the format ignores. Points, lines, normals, skins, textures and existing morph targets are left
-    out.
+    their positions share their vertices. World transforms are applied; skinned meshes are where their joints
+    carry them while nothing is animated, as viewers show them. Points, lines, normals, textures and existing
+    morph targets are left out.
 
     Parameters
     ----------
@@ -98,90 +102,23 @@ def read_gltf(data: bytes, path: Path) -> Mesh:
 def gather(document: GltfDocument) -> GltfHead:
     """Collect the triangle meshes of the default scene, as :func:`read_gltf` describes."""
     head = GltfHead()
-    for node, world in _nodes(document):
-        if "mesh" in node:
-            _add_mesh(document, head, node, np.eye(4) if "skin" in node else world)
+    placed = list(placed_nodes(document))
+    worlds = {index: world for index, _, world in placed}
+    for index, node, world in placed:
+        if "mesh" in node and "skin" in node:
+            joints = joint_matrices(document, integer(node, "skin", f"nodes[{index}]"), worlds)
+            _add_mesh(document, head, node, joints)
+        elif "mesh" in node:
+            _add_mesh(document, head, node, world)
     if not head.vertices:
         raise MeshFileError("the scene has no triangle mesh; export the head as a mesh")
     return head
 
 
-def _nodes(document: GltfDocument) -> Iterator[tuple[dict[str, Any], NDArray[np.float64]]]:
-    """Nodes of the scene with their world matrices, depth first."""
-    count = len(document.items("nodes"))
-    if count == 0:  # a library of meshes
-        for index in range(len(document.items("meshes"))):
-            yield {"mesh": index}, np.eye(4)
-        return
-    if document.items("scenes"):
-        scene = document.item("scenes", integer(document.root, "scene", "the file", 0))
-        roots = _indices(scene, "nodes", "the scene")
-    else:
-        children = {
-            c for i in range(count) for c in _indices(document.item("nodes", i), "children", f"nodes[{i}]")
-        }
-        roots = [i for i in range(count) if i not in children]
-    stack = [(index, np.eye(4)) for index in reversed(roots)]
-    seen: set[int] = set()
-    while stack:
-        index, parent = stack.pop()
-        where = f"nodes[{index}]"
-        node = document.item("nodes", index)
-        if index in seen:
-            raise MeshFileError(f"{where} is reached twice; a node may have one parent, and no cycles")
-        seen.add(index)
-        world = parent @ _local_matrix(node, where)
-        yield node, world
-        stack.extend((child, world) for child in reversed(_indices(node, "children", where)))
-
-
-def _local_matrix(node: dict[str, Any], where: str) -> NDArray[np.float64]:
-    """(4, 4) matrix of a node, from its matrix or its translation, rotation (a unit quaternion) and scale."""
-    if "matrix" in node:
-        return _numbers(node, "matrix", np.eye(4).reshape(-1), where).reshape(4, 4).T
-    x, y, z, w = _numbers(node, "rotation", np.array([0.0, 0.0, 0.0, 1.0]), where)
-    rotation = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.array(rotation) * _numbers(node, "scale", np.ones(3), where)
-    matrix[:3, 3] = _numbers(node, "translation", np.zeros(3), where)
-    return matrix
-
-
-def _numbers(
-    owner: dict[str, Any], key: str, default: NDArray[np.float64], where: str
-) -> NDArray[np.float64]:
-    value = owner.get(key)
-    if value is None:
-        return default
-    if (
-        not isinstance(value, list)
-        or len(value) != len(default)
-        or not all(type(x) in (int, float) for x in value)
-    ):
-        raise MeshFileError(f"{where}.{key} is not {len(default)} numbers")
-    try:
-        numbers = np.array(value, np.float64)
-    except OverflowError:
-        numbers = np.full(len(default), np.inf)
-    if not np.isfinite(numbers).all() or np.abs(numbers).max() > 1e30:
-        raise MeshFileError(f"{where}.{key} is not finite")
-    return numbers
-
-
-def _indices(owner: dict[str, Any], key: str, where: str) -> list[int]:
-    value = owner.get(key, [])
-    if not isinstance(value, list) or not all(type(x) is int and x >= 0 for x in value):
-        raise MeshFileError(f"{where}.{key} is not a list of indices")
-    return value
-
-
 def _add_mesh(
-    document: GltfDocument, head: GltfHead, node: dict[str, Any], world: NDArray[np.float64]
+    document: GltfDocument, head: GltfHead, node: dict[str, Any], carriers: NDArray[np.float64]
 ) -> None:
+    """Add the primitives of a node, which its world matrix (4, 4) carries or the joints (J, 4, 4) of its skin."""
     index = integer(node, "mesh", "a node")
     mesh = document.item("meshes", index)
     primitives = mesh.get("primitives", [])
@@ -204,15 +141,19 @@ def _add_mesh(
         attributes = document.item_or_empty(primitive, "attributes")
         positions = integer(attributes, "POSITION", f"{where}.attributes")
         if positions not in bases:
-            points = document.accessor(positions, 3)
+            points = document.accessor(positions, 3).astype(np.float64)
             bases[positions] = (head.vertex_count, len(points))
             head.vertex_count += len(points)
             _check_total(head)
-            head.vertices.append(_transformed(points, world))
+            world = carriers
+            if carriers.ndim == 3:
+                world = blended(document, attributes, carriers, points, where)
+            head.vertices.append(carry(world, points, move=True))
             head.placements.append(Placement(index, number, *bases[positions], world))
         base, count = bases[positions]
         faces = _triangles(document, primitive, mode, count, where)
-        if np.linalg.det(world[:3, :3]) < 0:  # a mirroring turns triangles inside out: turn them back
+        # A mirroring turns triangles inside out: turn them back.
+        if np.linalg.det(carriers.reshape(-1, 4, 4)[0, :3, :3]) < 0:
             faces = faces[:, ::-1]
         material = _material(document, primitive, where)
         head.groups.append(Group(name, material, head.face_count, len(faces)))
@@ -226,14 +167,6 @@ def _check_total(head: GltfHead) -> None:
     """Nodes may repeat one mesh, so the file size does not bound the head."""
     if max(head.vertex_count, head.face_count, head.uv_count) > MAX_ELEMENTS:
         raise MeshFileError(f"the scene has more than {MAX_ELEMENTS:,} vertices or triangles; decimate it")
-
-
-def _transformed(points: NDArray[Any], world: NDArray[np.float64]) -> NDArray[np.float64]:
-    points = points.astype(np.float64)
-    if np.array_equal(world, np.eye(4)):
-        return points
-    with np.errstate(over="ignore", invalid="ignore"):
-        return points @ world[:3, :3].T + world[:3, 3]
 
 
 def _triangles(
