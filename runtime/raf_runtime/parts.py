@@ -25,7 +25,7 @@ from raf_runtime.surface import face_areas
 from raf_runtime.teeth import behind_the_mouth, move_teeth
 from raf_runtime.twins import find_twins, join_twins
 
-__all__ = ["Parts"]
+__all__ = ["Parts", "skin_of"]
 
 # Corners of a box around the features of the face, canonical: the part with most area in it is the skin, however
 # large a helmet is.
@@ -79,7 +79,7 @@ class Parts:
         component : (S,) int64
             Connected component of every vertex, numbered by falling area.
         """
-        skin = _skin(points, faces, component)
+        skin = skin_of(points, faces, component)
         order = np.argsort(component, kind="stable")
         parts = np.split(order, np.flatnonzero(np.diff(component[order])) + 1)
         others = [part for number, part in enumerate(parts) if number != skin]
@@ -126,7 +126,7 @@ class Parts:
         self.loose.keep_still(displacements)
 
 
-def _skin(points: Doubles, faces: NDArray[np.int64], component: NDArray[np.int64]) -> int:
+def skin_of(points: Doubles, faces: NDArray[np.int64], component: NDArray[np.int64]) -> int:
     """The component with most area among the features of the face; the largest one if there is none."""
     inside = np.ones(len(faces), dtype=bool)
     for along, low, high in zip(points.T, *FEATURES, strict=True):

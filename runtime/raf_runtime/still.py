@@ -14,7 +14,7 @@ from scipy.spatial import KDTree
 
 from raf_runtime.rigid import Doubles
 
-__all__ = ["Loose"]
+__all__ = ["Loose", "outside_the_face"]
 
 # Corners of a box around the face, canonical. A part that lies within it (lashes, brows, a moustache, fluid on the
 # eye) is the face's own; hats, hair and glasses hold on to what lies above, behind or beside it.
@@ -72,8 +72,7 @@ class Loose:
         settled : (S,) bool
             Whether another rule moves the vertex.
         """
-        outside = ((points < FACE[0]) | (points > FACE[1])).any(axis=1)
-        within = np.bincount(component, weights=outside) == 0
+        within = np.bincount(component, weights=outside_the_face(points)) == 0
         loose = ~settled & (component != skin)
         if within[component[loose]].all():
             loose[:] = False
@@ -105,3 +104,8 @@ class Loose:
 def _furthest(displacements: NDArray[np.float32], vertices: NDArray[np.int64]) -> NDArray[np.float32]:
     """Largest displacement (n,) of each of some vertices over all poses."""
     return np.sqrt(np.max([np.square(pose[vertices]).sum(axis=1) for pose in displacements], axis=0))
+
+
+def outside_the_face(points: Doubles) -> NDArray[np.bool_]:
+    """Which of the canonical points (S, 3) lie outside the box around the face."""
+    return ((points < FACE[0]) | (points > FACE[1])).any(axis=1)
