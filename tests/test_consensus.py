@@ -17,7 +17,7 @@ from scipy.spatial import KDTree
 from raf_runtime.contract import ARKIT_POSES
 from raf_training.data import samples
 from raf_training.data.build import STRANGE, BuildPlan, build
-from raf_training.data.consensus import consensus, donors_of, strange_of
+from raf_training.data.consensus import completed, consensus, donors_of, strange_of
 from raf_training.data.rig_source import Floats, RigSource, Strange, build_source
 from raf_training.data.samples import SampleOptions, draw_head, plain_head
 from raf_training.data.sources import load_sources
@@ -100,12 +100,25 @@ def test_lids_and_closed_lips_meet_as_they_do_in_the_rig(
         assert off(shape(mean, "mouthClose"), shape(own, "mouthClose")) > 0.1
 
 
-def test_a_family_without_the_shape_does_not_count_and_gets_none(
+def test_a_family_without_the_shape_does_not_count_and_is_lent_it(
     families: dict[str, RigSource], averaged: dict[str, Floats]
 ) -> None:
-    assert off(shape(averaged["ict"], "noseSneerLeft"), shape(families["ict"].deltas, "noseSneerLeft")) < 1e-5
-    assert not shape(averaged["makehuman"], "noseSneerLeft").any()
+    lender = shape(families["ict"].deltas, "noseSneerLeft")
+    assert off(shape(averaged["ict"], "noseSneerLeft"), lender) < 1e-5
+    assert off(shape(averaged["makehuman"], "noseSneerLeft"), lender) < 0.2
     assert np.array_equal(averaged["cats"], families["cats"].deltas)
+
+
+def test_what_is_lent_is_a_rig_s_own_shape_then_and_nothing_else_changes(
+    families: dict[str, RigSource], averaged: dict[str, Floats]
+) -> None:
+    rig, sneer = families["makehuman"], ARKIT_POSES.index("noseSneerLeft")
+    whole = completed(rig, Strange(averaged["makehuman"], np.zeros((1, *VERTICES.shape), np.float32)))
+    assert not rig.mask[sneer] and whole.mask[sneer]
+    assert np.array_equal(whole.deltas[sneer], averaged["makehuman"][sneer])
+    others = np.arange(len(ARKIT_POSES)) != sneer
+    assert np.array_equal(whole.deltas[others], rig.deltas[others])
+    assert np.array_equal(whole.mask[others], rig.mask[others])
 
 
 def test_one_family_alone_keeps_its_shapes(families: dict[str, RigSource]) -> None:
@@ -182,10 +195,10 @@ def test_a_build_averages_its_families_once(tmp_path: Path) -> None:
     build(replace(plan, samples=2), 1)
     assert files[1].stat().st_mtime_ns == written
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
-    # As it was written before samples were marked.
+    # As it was written before rigs were lent shapes.
     manifest = tmp_path / "manifest.json"
     told = json.loads(manifest.read_text())
-    assert told.pop("strangers") == "marked"
+    assert told.pop("lent")
     manifest.write_text(json.dumps(told))
     with pytest.raises(DataError, match="another plan"):
         build(replace(plan, samples=3), 1)

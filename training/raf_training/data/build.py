@@ -11,7 +11,7 @@ import multiprocessing
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
 from raf_training.data.blend import draw_blend, partners
-from raf_training.data.consensus import DONORS, donors_of, strange_of
+from raf_training.data.consensus import DONORS, completed, donors_of, strange_of
 from raf_training.data.retarget import Donor
 from raf_training.data.rig_source import RigSource, Strange
 from raf_training.data.samples import SampleOptions, draw_sample
@@ -73,8 +73,12 @@ class BuildPlan:
             "split": self.split,
             "seed": self.seed,
             **({"factor": self.factor} if own else {}),
-            # Folders begun before strangers were marked lack the second, and are not enlarged.
-            **({"consensus": list(self.averaged), "strangers": "marked"} if self.averaged else {}),
+            # Folders begun before rigs were lent shapes say otherwise, and are not enlarged.
+            **(
+                {"consensus": list(self.averaged), "strangers": "marked", "lent": True}
+                if self.averaged
+                else {}
+            ),
             # Through JSON and back, so that it compares equal to one that was read.
             "options": json.loads(json.dumps(asdict(self.options))),
         }
@@ -198,7 +202,7 @@ def _start(plan: BuildPlan) -> None:
     sources = _load(plan)
     for name, source in sources.items():
         if source.family in plan.averaged:
-            sources[name] = replace(source, strange=Strange(**load_file(_strange_path(plan, name))))
+            sources[name] = completed(source, Strange(**load_file(_strange_path(plan, name))))
     _state = plan, sources, partners(list(sources.values())), _wardrobe(plan)
 
 

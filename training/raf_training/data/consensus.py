@@ -7,6 +7,8 @@ registration and deformation transfer (:mod:`raf_training.data.retarget`). On ri
 (docs/left_out.md) the mean is nearer to the truth than any one family. Registration also tells the way from a rig's
 face to another family's: half-way there are faces as natural as either's, and strangers to both.
 
+A shape that a rig lacks, such as Vitruvian's ``mouthPress``, it takes from the others, on its own faces as well.
+
 A rig's own shapes stay where a mean of motions is none, or would miss: gaze turns eyeballs, blinks and a closed mouth
 bring surfaces together, and tongues are not registered.
 
@@ -16,6 +18,7 @@ Axis legend: V vertices, P = 52 poses.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -24,7 +27,7 @@ from raf_runtime.contract import ARKIT_POSES
 from raf_training.data.retarget import Donor, Head
 from raf_training.data.rig_source import Floats, RigSource, Strange
 
-__all__ = ["DONORS", "consensus", "donors_of", "strange_of"]
+__all__ = ["DONORS", "completed", "consensus", "donors_of", "strange_of"]
 
 # Families whose mean faces carry landmarks, and whose shapes were made for human faces.
 DONORS: Final = ("ict", "makehuman", "vitruvian")
@@ -61,21 +64,28 @@ def consensus(rig: RigSource, donors: Mapping[str, Donor]) -> Floats:
     Returns
     -------
     (52, V, 3) float32
-        Displacements of the rig's mean head, archive unit: a family counts where it moves anything, and only what
-        moves in the rig itself moves. ``mouthClose`` and ``jawOpen`` together are the rig's own.
+        Displacements of the rig's mean head, archive unit: a family counts where it moves anything, and of shapes
+        that the rig has only what it moves itself moves. ``mouthClose`` and ``jawOpen`` together are the rig's own.
     """
     others = [donor for family, donor in donors.items() if family != rig.family]
     if rig.family not in DONORS or not others:
         return rig.deltas
     own = _on_open_jaw(rig.deltas, 1)
-    total, count = own.astype(np.float64), np.ones((len(own), 1, 1))
+    total, count = own.astype(np.float64), rig.mask[:, None, None].astype(np.float64)
     for donor in others:
         known = donor.known[:, None, None]
         total += known * _on_open_jaw(donor(rig, rig.neutral), 1)
         count += known
-    moving = own.any(axis=(1, 2), keepdims=True)
-    mean = np.where(_OWN[:, None, None] | ~moving, own, total / count)
+    still = rig.mask & ~own.any(axis=(1, 2))
+    mean = np.where((_OWN | still)[:, None, None], own, total / np.maximum(count, 1))
     return _on_open_jaw(np.asarray(mean, np.float32), -1)
+
+
+def completed(rig: RigSource, strange: Strange) -> RigSource:
+    """The rig with what is made of strangers to it, and with the shapes that it lacks and others lend it."""
+    lent = ~rig.mask & ~_OWN & strange.deltas.any(axis=(1, 2))
+    deltas = np.where(lent[:, None, None], strange.deltas, rig.deltas)
+    return replace(rig, deltas=deltas, mask=rig.mask | lent, strange=strange)
 
 
 def _on_open_jaw(shapes: Floats, sign: int) -> Floats:
