@@ -330,6 +330,9 @@ def test_nothing_is_read_from_outside_the_folder(tmp_path: Path) -> None:
         read_mesh(path)
 
 
+PACKED: Json = {"buffer": 0, "byteLength": 36, "byteStride": 12, "count": 3, "mode": "LINES"}
+
+
 def change(**changes: Any) -> Callable[[Json], None]:
     return lambda root: root.update(changes)
 
@@ -372,9 +375,16 @@ def change_primitive(**changes: Any) -> Callable[[Json], None]:
             change_primitive(extensions={"KHR_draco_mesh_compression": {"bufferView": 0}}),
             "Draco; export it uncompr",
         ),
+        (change_in("bufferViews", extensions={"EXT_meshopt_compression": 1}), "not an object"),
+        (change_in("bufferViews", extensions={"EXT_meshopt_compression": {}}), "byteLength is None"),
+        (change_in("bufferViews", extensions={"EXT_meshopt_compression": PACKED}), "mode 'LINES' is unknown"),
         (
-            change_in("bufferViews", extensions={"EXT_meshopt_compression": {}}),
-            "meshopt; export it uncompressed",
+            change_in("bufferViews", extensions={"EXT_meshopt_compression": {**PACKED, "byteLength": 99}}),
+            "ends after 36 bytes",
+        ),
+        (
+            change_in("bufferViews", extensions={"KHR_meshopt_compression": {**PACKED, "count": 1 << 50}}),
+            "unpacks to .* too large",
         ),
         (change_in("bufferViews", buffer=1), r"buffers\[1\]"),
         (change_in("bufferViews", byteOffset=1 << 40), "truncated"),

@@ -15,6 +15,7 @@ import numpy as np
 
 from raf_runtime.errors import MeshFileError
 from raf_sdk.io._file import read_file
+from raf_sdk.io._meshopt import unpack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +26,8 @@ __all__ = ["MAX_ELEMENTS", "GltfDocument", "integer"]
 
 # Zeros need no data, and views may be shared: the file size does not bound the counts of accessors.
 MAX_ELEMENTS: Final = 10_000_000
+# What compressed views of a file may hold together: 52 shapes of a head of a million triangles, quantised.
+MAX_UNPACKED: Final = 400_000_000
 
 _COMPONENTS: Final = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS: Final = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
@@ -63,6 +66,7 @@ class GltfDocument:
         if not version.startswith("2."):
             raise MeshFileError(f"glTF version {version[:20]}; only 2.0 is read: export it again")
         self._buffers: dict[int, bytes] = {}
+        self._unpacked: dict[int, bytes] = {}
 
     @staticmethod
     def item_or_empty(owner: dict[str, Any], key: str) -> dict[str, Any]:
@@ -150,10 +154,8 @@ class GltfDocument:
         """(count, width) elements of the buffer view of an accessor or of its sparse part, without a copy."""
         view_index = integer(owner, "bufferView", where)
         view, where = self.item("bufferViews", view_index), f"{where} (bufferViews[{view_index}])"
-        if any(name in self.item_or_empty(view, "extensions") for name in _MESHOPT):
-            raise MeshFileError("the file is compressed with meshopt; export it uncompressed")
-        buffer = self._buffer(integer(view, "buffer", where))
-        start, length = integer(view, "byteOffset", where, 0), integer(view, "byteLength", where)
+        buffer, start = self._buffer_of(view_index, view, where)
+        length = integer(view, "byteLength", where)
         offset, size = integer(owner, "byteOffset", where, 0), dtype.itemsize * width
         stride = integer(view, "byteStride", where, size)
         if stride < size:
@@ -169,6 +171,27 @@ class GltfDocument:
         return np.ndarray(
             (count, width), dtype, buffer, start + offset if count else 0, (stride, dtype.itemsize)
         )
+
+    def _buffer_of(self, index: int, view: dict[str, Any], where: str) -> tuple[bytes, int]:
+        """The bytes that a view is in, and where it begins; one that is compressed is unpacked, once."""
+        extensions = self.item_or_empty(view, "extensions")
+        packed = next((extensions[name] for name in _MESHOPT if name in extensions), None)
+        if packed is None:
+            return self._buffer(integer(view, "buffer", where)), integer(view, "byteOffset", where, 0)
+        if not isinstance(packed, dict):
+            raise MeshFileError(f"the compression of {where} is not an object")
+        if index not in self._unpacked:
+            start, length = integer(packed, "byteOffset", where, 0), integer(packed, "byteLength", where)
+            data = self._buffer(integer(packed, "buffer", where))[start : start + length]
+            count, stride = integer(packed, "count", where), integer(packed, "byteStride", where)
+            total = count * stride + sum(map(len, self._unpacked.values()))
+            if len(data) < length or total > MAX_UNPACKED:
+                what = (
+                    f"ends after {len(data):,} bytes" if len(data) < length else f"unpacks to {total:,} bytes"
+                )
+                raise MeshFileError(f"{where} {what}: it is damaged, or too large")
+            self._unpacked[index] = unpack(data, packed.get("mode"), packed.get("filter"), count, stride)
+        return self._unpacked[index], 0
 
     def _buffer(self, index: int) -> bytes:
         if index not in self._buffers:

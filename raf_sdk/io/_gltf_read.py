@@ -92,7 +92,7 @@ def read_gltf(data: bytes, path: Path) -> Mesh:
     Raises
     ------
     MeshFileError
-        Truncated, inconsistent, or compressed with Draco or meshopt.
+        Truncated, inconsistent, or compressed with Draco.
     MeshError
         As :class:`Mesh`.
     """
