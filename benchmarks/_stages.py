@@ -53,7 +53,7 @@ def rig_in_stages(watch: Stopwatch, session: Session, path: Path) -> raf_sdk.Rig
     with watch.stage("weld"):
         surface = Surface.build(mesh.vertices, mesh.faces)
     with watch.stage("canonical frame"):
-        frame = estimate_frame(surface.vertices, surface.faces)
+        frame = estimate_frame(surface.vertices, surface.faces, component=surface.component)
         points = frame.to_canonical(surface.vertices)
         triangles, component, coarse = outwards(points, surface.faces), surface.component, None
     if len(points) > LARGE:

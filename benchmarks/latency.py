@@ -81,7 +81,9 @@ def measure_head(name: str, path: Path, folder: Path, options: argparse.Namespac
 def compare(mesh: raf_sdk.Mesh, ours: float, passes: int) -> dict[str, object]:
     """Run the reference pipeline on a head and print how many times longer it takes."""
     surface = Surface.build(mesh.vertices, mesh.faces)
-    points = estimate_frame(surface.vertices, surface.faces).to_canonical(surface.vertices)
+    points = estimate_frame(surface.vertices, surface.faces, component=surface.component).to_canonical(
+        surface.vertices
+    )
     reference = measure_reference(points, surface.faces, passes)
     one = float(np.median(reference.passes))
     count = len(reference.passes)

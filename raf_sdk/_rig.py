@@ -202,7 +202,7 @@ class Rig:
         from raf_sdk._preview import contact_sheet
 
         surface = Surface.build(self.vertices, self.faces)
-        frame = estimate_frame(surface.vertices, surface.faces)
+        frame = estimate_frame(surface.vertices, surface.faces, component=surface.component)
         head = head_on_body(surface, frame, self.faces)
         faces = self.faces if head is None else head
         flaws: dict[str, str] = {}

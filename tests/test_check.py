@@ -126,7 +126,7 @@ def test_a_head_without_eyeballs_is_not_judged_by_them() -> None:
 def test_fused_lips_are_not_asked_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
     # A ball with a nose has a front, and no slit in it. No network shall look for eyes on it.
     known = Frame(np.eye(3), np.array([0.0, 0.1, 0.95]), 0.35)
-    monkeypatch.setattr("raf_sdk.check._frame.estimate_frame", lambda *_: known)
+    monkeypatch.setattr("raf_sdk.check._frame.estimate_frame", lambda *_, **__: known)
     u, v = np.meshgrid(
         np.linspace(0.02, np.pi - 0.02, 40), np.linspace(0, 2 * np.pi, 60, False), indexing="ij"
     )

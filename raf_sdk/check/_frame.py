@@ -42,7 +42,7 @@ def find_frame(surface: Surface) -> Frame:
     Frame
         To canonical coordinates.
     """
-    frame = estimate_frame(surface.vertices, surface.faces)
+    frame = estimate_frame(surface.vertices, surface.faces, component=surface.component)
     if _sees_both(surface, frame):
         return frame
     pair = _pair(frame.to_canonical(surface.vertices), surface.component)

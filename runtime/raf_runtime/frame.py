@@ -8,8 +8,8 @@ Three small networks find the frame from maps of depth and normals, drawn from s
 sees all of it in each of the 24 axis rotations, and says in which of them it looks upright, and where the face
 then is. The second sees the face alone, where the best few guesses place it: it says which of them shows a face,
 and corrects that one. Where none does, the first looks at ends and pieces of the mesh, for the head of a whole
-character. The third has the sharper eye for plain human heads, and settles it where it agrees. None depends on
-triangulation, vertex order or winding.
+character. From then on only the parts that are the face's own are looked at. The third has the sharper eye for plain
+human heads, and settles it where it agrees. None depends on triangulation, vertex order or winding.
 
 Axis legend: S surface vertices, T triangles, N samples, B clouds at once.
 """
@@ -26,6 +26,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from raf_runtime.face import own_parts
 from raf_runtime.frame_networks import CELLS, EXTENT, FrameNetworks, MapNetwork, front_map
 from raf_runtime.soup import Soup, squares
 from raf_runtime.surface import cross
@@ -143,7 +144,10 @@ def _shipped_networks() -> FrameNetworks:
 
 
 def estimate_frame(
-    vertices: Doubles, faces: NDArray[np.int64], networks: FrameNetworks | None = None
+    vertices: Doubles,
+    faces: NDArray[np.int64],
+    networks: FrameNetworks | None = None,
+    component: NDArray[np.int64] | None = None,
 ) -> Frame:
     """Find the canonical frame of a head.
 
@@ -158,6 +162,8 @@ def estimate_frame(
         Triangles; their total area is not zero.
     networks
         Other networks than those that ship with the package.
+    component : (S,) int64, optional
+        Connected component of every vertex, so that hats and hair can be told from the face that they would turn.
     """
     networks = networks or _shipped_networks()
     centre = vertices.mean(axis=0)
@@ -174,6 +180,10 @@ def estimate_frame(
             bare = [(piece, guess) for piece in pieces for guess in _guesses(networks.coarse, piece, 1)]
             found += [_seen(networks.fine, piece, *guess) for piece, guess in bare]
     _, frame, samples = max(found, key=lambda seen: seen[0])
+    if component is not None:
+        own = own_parts(frame.to_canonical(soup.vertices), faces, component)
+        soup = soup.part(np.flatnonzero(own[component[faces[:, 0]]]))
+        samples = _samples(soup, frame, _FINE)
     frame = _settled(networks.fine, frame, samples, _FINE)
     closer = _settled(networks.sharp, frame, _samples(soup, frame, _SHARP), _SHARP)
     frame = _blend(frame, closer)

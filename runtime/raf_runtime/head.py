@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from raf_runtime.coarse import Coarse
+from raf_runtime.face import outside_the_face, skin_of
 from raf_runtime.frame import HEAD_CENTRE, Frame, estimate_frame
 from raf_runtime.operators import Operators, Spectrum, TangentGradient, vertex_normals
-from raf_runtime.parts import Parts, skin_of
-from raf_runtime.still import outside_the_face
+from raf_runtime.parts import Parts
 from raf_runtime.surface import Surface, face_area_vectors, face_areas
 from raf_runtime.symmetry import Mirror
 from raf_runtime.threads import blas_on_one_thread
@@ -118,7 +118,7 @@ def prepare_head(
         # The spectrum need not know the frame. Most of either is where Python lets other threads run.
         known = None if large else pool.submit(_spectrum, surface, eigenpairs)
         if frame is None:
-            frame = estimate_frame(surface.vertices, surface.faces)
+            frame = estimate_frame(surface.vertices, surface.faces, component=surface.component)
             if (head := head_on_body(surface, frame, np.asarray(faces))) is not None:
                 return prepare_head(vertices, head, eigenpairs, frame)
         points = frame.to_canonical(surface.vertices)

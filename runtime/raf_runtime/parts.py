@@ -10,26 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raf_runtime.blinks import Lids, close_blinks, find_lids
 from raf_runtime.eyes import Eye, find_eyes, turn_eyes
+from raf_runtime.face import skin_of
 from raf_runtime.lids import keep_outside
 from raf_runtime.lips import around_the_mouth, seal_lips
 from raf_runtime.rigid import Doubles
 from raf_runtime.still import Loose
-from raf_runtime.surface import face_areas
 from raf_runtime.teeth import behind_the_mouth, move_teeth
 from raf_runtime.twins import find_twins, join_twins
 
-__all__ = ["Parts", "skin_of"]
-
-# Corners of a box around the features of the face, canonical: the part with most area in it is the skin, however
-# large a helmet is.
-FEATURES: Final = np.array([[-1.3, -1.7, -0.6], [1.3, 1.2, 1.0]])
+__all__ = ["Parts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +119,3 @@ class Parts:
         join_twins(displacements, self.twins)
         move_teeth(self.points, displacements, poses, self.mouth)
         self.loose.keep_still(displacements)
-
-
-def skin_of(points: Doubles, faces: NDArray[np.int64], component: NDArray[np.int64]) -> int:
-    """The component with most area among the features of the face; the largest one if there is none."""
-    inside = np.ones(len(faces), dtype=bool)
-    for along, low, high in zip(points.T, *FEATURES, strict=True):
-        middle = along.take(faces).sum(axis=1) / 3
-        inside &= (middle > low) & (middle < high)
-    if not inside.any():
-        return 0
-    faces = faces[inside]
-    return int(np.bincount(component[faces[:, 0]], weights=face_areas(points, faces)).argmax())

@@ -12,13 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from raf_runtime.face import outside_the_face
 from raf_runtime.rigid import Doubles
 
-__all__ = ["Loose", "outside_the_face"]
+__all__ = ["Loose"]
 
-# Corners of a box around the face, canonical. A part that lies within it (lashes, brows, a moustache, fluid on the
-# eye) is the face's own; hats, hair and glasses hold on to what lies above, behind or beside it.
-FACE: Final = np.array([[-1.5, -2.0, -1.0], [1.5, 1.3, 1.2]])
 # A vertex is still that never moves further than this, or whose nearest skin does not: 2 mm on an adult.
 STILL: Final = 0.05
 # A part stays if this share of its vertices is still, for it cannot stretch. Beards lie on skin that moves.
@@ -104,8 +102,3 @@ class Loose:
 def _furthest(displacements: NDArray[np.float32], vertices: NDArray[np.int64]) -> NDArray[np.float32]:
     """Largest displacement (n,) of each of some vertices over all poses."""
     return np.sqrt(np.max([np.square(pose[vertices]).sum(axis=1) for pose in displacements], axis=0))
-
-
-def outside_the_face(points: Doubles) -> NDArray[np.bool_]:
-    """Which of the canonical points (S, 3) lie outside the box around the face."""
-    return ((points < FACE[0]) | (points > FACE[1])).any(axis=1)

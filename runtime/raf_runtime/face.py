@@ -1,0 +1,58 @@
+"""Which parts of a canonical head are the face's own.
+
+Axis legend: S surface vertices, T triangles.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raf_runtime.surface import face_areas
+
+__all__ = ["outside_the_face", "own_parts", "skin_of"]
+
+Doubles = NDArray[np.float64]
+
+# Corners of a box around the features of the face, canonical: the part with most area in it is the skin, however
+# large a helmet is.
+FEATURES: Final = np.array([[-1.3, -1.7, -0.6], [1.3, 1.2, 1.0]])
+# Corners of a box around the face, canonical. A part that lies within it (lashes, brows, a moustache, fluid on the
+# eye) is the face's own; hats, hair and glasses hold on to what lies above, behind or beside it.
+FACE: Final = np.array([[-1.5, -2.0, -1.0], [1.5, 1.3, 1.2]])
+
+
+def skin_of(points: Doubles, faces: NDArray[np.int64], component: NDArray[np.int64]) -> int:
+    """The part that is the face: that with most area among the features; the largest one if there is none.
+
+    Parameters
+    ----------
+    points : (S, 3) float64
+        Canonical positions.
+    faces : (T, 3) int64
+        Triangles.
+    component : (S,) int64
+        Connected component of every vertex, numbered by falling area.
+    """
+    inside = np.ones(len(faces), dtype=bool)
+    for along, low, high in zip(points.T, *FEATURES, strict=True):
+        middle = along.take(faces).sum(axis=1) / 3
+        inside &= (middle > low) & (middle < high)
+    if not inside.any():
+        return 0
+    faces = faces[inside]
+    return int(np.bincount(component[faces[:, 0]], weights=face_areas(points, faces)).argmax())
+
+
+def own_parts(points: Doubles, faces: NDArray[np.int64], component: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each component, (C,), is the skin or lies within the face; arguments as of :func:`skin_of`."""
+    own = np.bincount(component, weights=outside_the_face(points)) == 0
+    own[skin_of(points, faces, component)] = True
+    return own
+
+
+def outside_the_face(points: Doubles) -> NDArray[np.bool_]:
+    """Which of the canonical points (S, 3) lie outside the box around the face."""
+    return ((points < FACE[0]) | (points > FACE[1])).any(axis=1)
