@@ -67,7 +67,7 @@ def find_lids(points: Doubles, faces: Ints, skin: Ints, eyes: Sequence[Eye]) -> 
     result: list[Lids] = []
     for eye in eyes:
         near = np.zeros(len(points), dtype=bool)
-        near[skin] = in_front(points[skin] - eye.centre, AROUND * _radius(points, eye))
+        near[skin[in_front(points[skin] - eye.centre, AROUND * _radius(points, eye))]] = True
         around = faces[near[faces[:, 0]] & near[faces[:, 1]] & near[faces[:, 2]]]
         start, end = around.ravel(), np.roll(around, -1, axis=1).ravel()
         once = np.unique(np.minimum(start, end) * len(points) + np.maximum(start, end))
@@ -94,36 +94,39 @@ def close_blinks(
     for each in lids:
         name = f"eyeBlink{each.eye.side}"
         if name in poses:
+            radius = _radius(points, each.eye)
+            rest = points - each.eye.centre
+            near = in_front(rest, REACH * radius)
             blink = displacements[poses.index(name)]
-            _close(points - each.eye.centre, blink, each.edges, _radius(points, each.eye))
+            # All that moves, and all edges between it, numbered anew.
+            place = np.zeros(len(points), dtype=np.int64)
+            place[near] = np.arange(len(near))
+            blink[near] = _closed(rest[near], blink[near].astype(np.float64), place[each.edges], radius)
 
 
-def _close(rest: Doubles, blink: NDArray[np.float32], edges: Ints, radius: float) -> None:
-    """Close one eye: ``rest (S, 3)`` about its middle, ``blink (S, 3)``, changed in place."""
+def _closed(rest: Doubles, blink: Doubles, edges: Ints, radius: float) -> Doubles:
+    """The blink (n, 3) of one eye, closed: ``rest (n, 3)`` about its middle, ``edges (E, 2)`` among these."""
     columns = np.linspace(-radius, radius, COLUMNS)
     upper, lower = _sides(rest, blink, edges, columns)
     opening = _gaps(rest, upper, lower, columns)
     wide = opening > OPEN * radius
     if wide.sum() < FEWEST:
-        return
-    near = np.flatnonzero(in_front(rest, REACH * radius))
-    along = blink[near].astype(np.float64)
-    drop = (-along[:, 1] / -blink[edges, 1].min()).clip(0, 1)
-    share = drop * ((REACH - np.linalg.norm(rest[near], axis=1) / radius) / (REACH - AROUND)).clip(0, 1)
+        return blink
     left = _gaps(rest + blink, upper, lower, columns)[wide].clip(min=0).sum() / opening[wide].sum()
     if not LEFT[0] < left < LEFT[1]:
-        return
-    way = blink[np.unique(upper)].mean(axis=0, dtype=np.float64)
+        return blink
+    drop = (-blink[:, 1] / -blink[edges, 1].min()).clip(0, 1)
+    share = drop * ((REACH - np.linalg.norm(rest, axis=1) / radius) / (REACH - AROUND)).clip(0, 1)
+    way = blink[np.unique(upper)].mean(axis=0)
     way /= -way[1]
-    place, moved, lower_by = rest.copy(), along, np.zeros(COLUMNS)
+    moved, lower_by = blink, np.zeros(COLUMNS)
     for _ in range(ROUNDS):
-        place[near] = rest[near] + moved
-        gaps = _gaps(place, upper, lower, columns)
+        gaps = _gaps(rest + moved, upper, lower, columns)
         more = np.where(wide, (gaps + OVERLAP * radius).clip(min=0), 0)
         lower_by = np.minimum(lower_by + _spread(more), MOST * opening.max())
-        further = share * np.interp(rest[near, 0] + along[:, 0], columns, lower_by)
-        moved = along + further[:, None] * way
-    blink[near] = moved
+        further = share * np.interp(rest[:, 0] + blink[:, 0], columns, lower_by)
+        moved = blink + further[:, None] * way
+    return moved
 
 
 def _spread(values: Doubles) -> Doubles:
@@ -133,7 +136,7 @@ def _spread(values: Doubles) -> Doubles:
     return np.convolve(np.pad(largest, len(SMOOTH) // 2, mode="edge"), SMOOTH, "valid")
 
 
-def _sides(rest: Doubles, blink: NDArray[np.float32], edges: Ints, columns: Doubles) -> tuple[Ints, Ints]:
+def _sides(rest: Doubles, blink: Doubles, edges: Ints, columns: Doubles) -> tuple[Ints, Ints]:
     """Edges (E, 2) of the upper lid, which goes down, and those of what lies under it."""
     drop = -blink[:, 1]
     down = drop > WITH_LID * drop[edges].max(initial=0)
@@ -153,13 +156,20 @@ def _gaps(place: Doubles, upper: Ints, lower: Ints, columns: Doubles) -> Doubles
 
 def _border(place: Doubles, edges: Ints, columns: Doubles, sign: int) -> Doubles:
     """Highest (``sign`` 1) or lowest (-1) place (X,) at which edges cross each column."""
-    start, end = place[edges[:, 0], :2], place[edges[:, 1], :2]
-    width = end[:, 0] - start[:, 0]
-    width = np.where(np.abs(width) < 1e-9, 1e-9, width)
-    share = (columns - start[:, :1]) / width[:, None]
-    height = start[:, 1:] + share * (end[:, 1] - start[:, 1])[:, None]
-    crossing = np.where((share >= 0) & (share <= 1), sign * height, -np.inf)
-    return sign * crossing.max(axis=0, initial=-np.inf)
+    x, y = place[edges, 0], place[edges, 1]
+    step = columns[1] - columns[0]
+    low, high = np.sort(x, axis=1).T
+    first, last = np.ceil((low - columns[0]) / step), np.floor((high - columns[0]) / step)
+    first, last = first.clip(0).astype(np.int64), last.clip(max=len(columns) - 1).astype(np.int64)
+    # One entry for each crossing, most edges have none.
+    count = (last - first + 1).clip(0)
+    edge = np.repeat(np.arange(len(edges)), count)
+    column = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
+    width = np.where(np.abs(x[:, 1] - x[:, 0]) < 1e-9, 1e-9, x[:, 1] - x[:, 0])[edge]
+    height = y[edge, 0] + (columns[column] - x[edge, 0]) / width * (y[edge, 1] - y[edge, 0])
+    border = np.full(len(columns), -np.inf)
+    np.maximum.at(border, column, sign * height)
+    return sign * border
 
 
 def _radius(points: Doubles, eye: Eye) -> float:

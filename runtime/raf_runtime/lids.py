@@ -54,12 +54,15 @@ def keep_outside(
     skin : (n,) int64
         Vertices of the face.
     """
-    lids = np.zeros(len(points), dtype=np.bool_)
+    lids, balls = np.zeros((2, len(points)), dtype=np.bool_)
     lids[skin] = True
+    for eye in eyes:
+        balls[eye.vertices] = True
     for eye in eyes:
         rest = points - eye.centre
         ball = _Ball(rest[eye.vertices])
-        around = np.setdiff1d(np.flatnonzero(in_front(rest, AROUND * ball.radius)), eye.vertices)
+        around = in_front(rest, AROUND * ball.radius)
+        around = around[~balls[around]]
         near = around[lids[around]]
         above = ball.height(rest[near])
         for pose in (f"eyeBlink{eye.side}", f"eyeLookDown{eye.side}"):
@@ -98,9 +101,10 @@ class _Ball:
         return far / self.radii[self.directions.query(place / far[:, None])[1]]
 
 
-def in_front(rest: Doubles, reach: float) -> NDArray[np.bool_]:
-    """Which places (n, 3) about the middle of a ball are in front of it and nearer than ``reach``."""
-    return (rest[:, 2] > 0) & (np.linalg.norm(rest, axis=1) < reach)
+def in_front(rest: Doubles, reach: float) -> NDArray[np.int64]:
+    """Which of the places (n, 3) about the middle of a ball are in front of it and nearer than ``reach``: (L,)."""
+    ahead = np.flatnonzero((rest[:, 2] > 0) & (rest[:, 2] < reach) & (np.abs(rest[:, 0]) < reach))
+    return ahead[np.linalg.norm(rest[ahead], axis=1) < reach]
 
 
 def _lifted(place: Doubles, low: Doubles, lift: Doubles, radius: float) -> NDArray[np.float32]:

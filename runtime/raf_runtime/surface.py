@@ -93,8 +93,9 @@ class Surface:
         """Carry values (..., S, C) on the surface to the input vertices (..., V, C); unused vertices get zero."""
         if np.array_equal(self.from_input, np.arange(values.shape[-2])):
             return values
-        result = np.take(values, np.maximum(self.from_input, 0), axis=-2)
-        result[..., self.from_input < 0, :] = 0
+        result = np.take(values, self.from_input, axis=-2, mode="clip")
+        if (unused := self.from_input < 0).any():
+            result[..., unused, :] = 0
         return result
 
 
