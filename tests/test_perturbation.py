@@ -174,6 +174,18 @@ def test_a_face_is_found_under_hair(example: Head) -> None:
     assert found.unit == pytest.approx(bare.unit, rel=0.1)
 
 
+def test_of_faces_at_the_ends_of_a_body_the_one_in_the_middle_is_the_head(example: Head) -> None:
+    vertices, faces = mannequin(example)
+    for side in (90, -90):
+        puppet = example[0] + [side, -60, 0]
+        vertices, faces = (
+            np.concatenate([vertices, puppet]),
+            np.concatenate([faces, example[1] + len(vertices)]),
+        )
+    bare = estimate_frame(*example)
+    assert np.linalg.norm(estimate_frame(vertices, faces).origin - bare.origin) < 0.3 * bare.unit
+
+
 def test_a_hat_does_not_turn_the_face(example: Head) -> None:
     hat = trimesh.creation.icosphere(3, radius=13)
     hat.update_faces(hat.triangles_center @ [-0.3, 1.0, -0.3] > 4)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from raf_runtime.face import own_parts
 from raf_runtime.frame_networks import CELLS, EXTENT, FrameNetworks, MapNetwork, front_map
-from raf_runtime.soup import Soup, squares
+from raf_runtime.soup import Soup, facing, squares
 from raf_runtime.surface import cross
 
 __all__ = ["AXIS_ROTATIONS", "COARSE_RADIUS", "HEAD_CENTRE", "Frame", "estimate_frame"]
@@ -39,15 +39,15 @@ Doubles = NDArray[np.float64]
 HEAD_CENTRE: Final = (0.0, 0.0, -2.0)
 # Maps of the whole are drawn at a scale that makes this the RMS distance of its samples from their mean.
 COARSE_RADIUS: Final = 1.5
-COARSE_SAMPLES: Final = 2048
-CANDIDATES: Final = 3
+COARSE_SAMPLES, CANDIDATES = 2048, 3
 # Where no guess is surer than this, the head may be but an end or a piece of the mesh: of 315 heads five were less
 # sure, and a body that was taken for a head had up to 1.07 of at most 1.1.
 SAY: Final = 0.1
 SURE: Final = 1.075
 ENDS: Final = (1 / 2, 1 / 4, 1 / 8)
-PIECES: Final = 6
-PART_CANDIDATES: Final = 8
+PIECES, PART_CANDIDATES = 6, 8
+# What lies aside by all of the extent is so much less likely the head: hands can look like faces.
+ASIDE: Final = 0.1
 # The samples of a face reach a little beyond the map, which moves with the estimate.
 MARGIN: Final = 1.1
 FEWEST_SAMPLES, MOST_SAMPLES = 512, 12288
@@ -179,7 +179,7 @@ def estimate_frame(
         if max(score for score, *_ in found) < SURE:  # a face under hair, or a mask
             bare = [(piece, guess) for piece in pieces for guess in _guesses(networks.coarse, piece, 1)]
             found += [_seen(networks.fine, piece, *guess) for piece, guess in bare]
-    _, frame, samples = max(found, key=lambda seen: seen[0])
+    _, frame, samples = max(found, key=lambda seen: seen[0] - ASIDE * _aside(soup, seen[1]))
     if component is not None:
         own = own_parts(frame.to_canonical(soup.vertices), faces, component)
         soup = soup.part(np.flatnonzero(own[component[faces[:, 0]]]))
@@ -213,6 +213,13 @@ def _seen(
     return min(second, 1.0) + SAY * min(first, 1.0), corrected, samples
 
 
+def _aside(soup: Soup, frame: Frame) -> float:
+    """How far a face is from the nearest axis through the middle of all, in extents of all."""
+    low, high = soup.middle.min(axis=0), soup.middle.max(axis=0)
+    offset = np.abs(frame.origin - (low + high) / 2) / max(float((high - low).max()), 1e-300)
+    return float(np.sort(offset)[1])
+
+
 def _guesses(network: MapNetwork, soup: Soup, count: int) -> Iterator[tuple[float, Frame]]:
     """Uprightness and frame in the few axis rotations in which all of it looks most like an upright head."""
     if not soup.area.sum() > 0:
@@ -222,7 +229,7 @@ def _guesses(network: MapNetwork, soup: Soup, count: int) -> Iterator[tuple[floa
     points = points - middle
     scale = max(float(np.sqrt(squares(points).mean())) / COARSE_RADIUS, float(np.finfo(np.float64).tiny))
     points /= scale
-    directions = _turned(directions, points)
+    directions = facing(directions, points)
     # Turned as columns: the maps are drawn from rows of coordinates.
     turned = (np.swapaxes(AXIS_ROTATIONS @ vectors.T, 1, 2) for vectors in (points, directions))
     guess = network(front_map(*turned))
@@ -241,7 +248,7 @@ def _look(
     points, directions = frame.to_canonical(points), directions @ frame.rotation.T
     if (np.abs(points).max(axis=1, initial=0) < EXTENT).sum() < FEWEST_SEEN:
         return -1.0, frame
-    directions = _turned(directions, points - HEAD_CENTRE)
+    directions = facing(directions, points - HEAD_CENTRE)
     both = (
         np.stack([vectors, vectors * _MIRROR]).reshape(2, -1, maps, 3).swapaxes(1, 2)
         for vectors in (points, directions)
@@ -290,8 +297,3 @@ def _rotation(axes: Doubles) -> Doubles:
         return np.eye(3)
     x /= length
     return np.stack([x, cross(z, x), z])
-
-
-def _turned(directions: Doubles, outwards: Doubles) -> Doubles:
-    """Directions (N, 3) with the sign that agrees with ``outwards`` (N, 3)."""
-    return np.where(np.einsum("ij,ij->i", directions, outwards)[:, None] < 0, -directions, directions)

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from raf_runtime.surface import face_area_vectors
 
-__all__ = ["Soup", "squares"]
+__all__ = ["Soup", "facing", "squares"]
 
 Doubles = NDArray[np.float64]
 
@@ -84,3 +84,8 @@ class Soup:
 def squares(vectors: Doubles) -> Doubles:
     """Squared lengths (N,) of vectors (N, 3)."""
     return np.einsum("ij,ij->i", vectors, vectors)
+
+
+def facing(directions: Doubles, outwards: Doubles) -> Doubles:
+    """Directions (N, 3) with the sign that agrees with ``outwards`` (N, 3)."""
+    return np.where(np.einsum("ij,ij->i", directions, outwards)[:, None] < 0, -directions, directions)
