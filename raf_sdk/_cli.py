@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Rig a neutral head: predict how its vertices move in each ARKit shape. "
         "Vertices, polygons and texture coordinates stay as they are in the file.",
     )
-    rig.add_argument("head", metavar="HEAD", help="the neutral mesh: .obj, .ply, .stl, .glb or .gltf")
+    rig.add_argument("head", metavar="HEAD", help="the neutral mesh: .obj, .ply, .stl, .glb, .gltf or .vrm")
     rig.add_argument(
         "-o",
         "--output",
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "file",
         metavar="FILE",
-        help="x.glb or x.gltf with morph targets; or what raf rig wrote: x.npz, a folder of OBJs",
+        help="x.glb, x.gltf or x.vrm with morph targets; or what raf rig wrote: x.npz, a folder of OBJs",
     )
     check.add_argument("--json", metavar="PATH", help="also write the report as JSON")
     check.add_argument("--preview", metavar="PNG", help="also draw a contact sheet, what failed in red")

@@ -145,8 +145,8 @@ class Rig:
         Parameters
         ----------
         path
-            A ``.glb`` or ``.gltf`` file with morph targets (all meshes of the scene are one head, and targets of
-            one name one shape), or an ``.npz`` file or folder of OBJ files as :meth:`save` writes them.
+            A ``.glb``, ``.gltf`` or ``.vrm`` file with morph targets (all meshes of the scene are one head, and
+            targets of one name one shape), or an ``.npz`` file or folder of OBJ files as :meth:`save` writes them.
 
         Returns
         -------

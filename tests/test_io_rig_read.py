@@ -107,7 +107,7 @@ def test_joints_turn_targets_as_they_turn_vertices(tmp_path: Path) -> None:
     attributes = gltf.json["meshes"][0]["primitives"][0]["attributes"]
     attributes["JOINTS_0"] = gltf.accessor(np.zeros((3, 4)), type="VEC4", componentType=5121)
     attributes["WEIGHTS_0"] = gltf.accessor([[1, 0, 0, 0]] * 3, type="VEC4")
-    rig = Rig.load(gltf.save(tmp_path / "rig.glb"))
+    rig = Rig.load(gltf.save(tmp_path / "rig.vrm"))  # which is a GLB
     np.testing.assert_allclose(rig.vertices, 2 * POINTS[:3] + [5, 0, 0])
     np.testing.assert_allclose(rig.deltas[0], 2 * DELTAS[0, :3])
 

@@ -28,6 +28,7 @@ _READERS: Final[dict[str, Callable[[bytes, Path], Mesh]]] = {
     ".stl": read_stl,
     ".glb": read_gltf,
     ".gltf": read_gltf,
+    ".vrm": read_gltf,
 }
 
 
@@ -41,7 +42,7 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
     Parameters
     ----------
     path
-        An ``.obj``, ``.ply``, ``.stl``, ``.glb`` or ``.gltf`` file.
+        An ``.obj``, ``.ply``, ``.stl``, ``.glb``, ``.gltf`` or ``.vrm`` file.
 
     Returns
     -------

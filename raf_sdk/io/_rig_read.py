@@ -39,7 +39,7 @@ def read_rig(path: str | os.PathLike[str], wanted: Callable[[str], object]) -> R
     Parameters
     ----------
     path
-        A ``.glb`` or ``.gltf`` file with morph targets, an ``.npz`` file or a folder of OBJ files as
+        A ``.glb``, ``.gltf`` or ``.vrm`` file with morph targets, an ``.npz`` file or a folder of OBJ files as
         :meth:`Rig.save` writes them.
     wanted
         Called with the name of each shape; those for which it returns nothing are left out.
@@ -61,7 +61,7 @@ def read_rig(path: str | os.PathLike[str], wanted: Callable[[str], object]) -> R
         if path.is_dir():
             return _read_folder(path, wanted)
         data = read_file(path)
-        if path.suffix.lower() in (".glb", ".gltf"):
+        if path.suffix.lower() in (".glb", ".gltf", ".vrm"):
             return Rig(*read_gltf_rig(data, path, wanted))
         if path.suffix.lower() == ".npz":
             return _read_npz(data, wanted)
@@ -70,7 +70,7 @@ def read_rig(path: str | os.PathLike[str], wanted: Callable[[str], object]) -> R
             raise
         raise MeshFileError(f"{path}: {error}") from error
     raise MeshFileError(
-        f"{path} has the suffix {path.suffix!r}; rigs are read from .glb, .gltf, .npz, or a folder of OBJ files"
+        f"{path} has the suffix {path.suffix!r}; rigs are read from .glb, .gltf, .vrm, .npz, or a folder of OBJ files"
     )
 
 

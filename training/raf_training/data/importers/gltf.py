@@ -29,7 +29,7 @@ from raf_training.errors import DataError
 
 __all__ = ["import_gltf"]
 
-_SUFFIXES: Final = (".glb", ".gltf")
+_SUFFIXES: Final = (".glb", ".gltf", ".vrm")
 
 
 def import_gltf(

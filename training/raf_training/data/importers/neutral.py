@@ -32,7 +32,7 @@ FACTOR: Final = 50
 # What it returns depends on its arguments in ways that its type does not say.
 _procrustes: Any = procrustes
 
-_SUFFIXES: Final = (".obj", ".ply", ".stl", ".glb", ".gltf")
+_SUFFIXES: Final = (".obj", ".ply", ".stl", ".glb", ".gltf", ".vrm")
 
 
 def import_neutral(paths: Sequence[Path], out: Path, *, factor: int = 0, seed: int = 0) -> str:
