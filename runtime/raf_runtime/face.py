@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from raf_runtime.surface import face_areas
 
-__all__ = ["outside_the_face", "own_parts", "skin_of"]
+__all__ = ["around_the_face", "outside_the_face", "own_parts", "skin_of"]
 
 Doubles = NDArray[np.float64]
 
@@ -22,6 +22,10 @@ FEATURES: Final = np.array([[-1.3, -1.7, -0.6], [1.3, 1.2, 1.0]])
 # Corners of a box around the face, canonical. A part that lies within it (lashes, brows, a moustache, fluid on the
 # eye) is the face's own; hats, hair and glasses hold on to what lies above, behind or beside it.
 FACE: Final = np.array([[-1.5, -2.0, -1.0], [1.5, 1.3, 1.2]])
+# As far back as this a mouth may reach.
+THROAT: Final = -2.2
+# A quarter of a beard is in the face and lower than this, however long it is: it goes with the chin.
+BEARD: Final = -0.7
 
 
 def skin_of(points: Doubles, faces: NDArray[np.int64], component: NDArray[np.int64]) -> int:
@@ -56,3 +60,18 @@ def own_parts(points: Doubles, faces: NDArray[np.int64], component: NDArray[np.i
 def outside_the_face(points: Doubles) -> NDArray[np.bool_]:
     """Which of the canonical points (S, 3) lie outside the box around the face."""
     return ((points < FACE[0]) | (points > FACE[1])).any(axis=1)
+
+
+def around_the_face(
+    points: Doubles, faces: NDArray[np.int64], component: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether each component, (C,), lies around the face rather than in it; arguments as of :func:`skin_of`."""
+    box = FACE.copy()
+    box[0, 2] = THROAT
+    outside = ((points < box[0]) | (points > box[1])).any(axis=1)[faces].any(axis=1)
+    chin = ~outside & (points[faces, 1].max(axis=1) < BEARD)
+    part, areas = component[faces[:, 0]], face_areas(points, faces)
+    total, beyond, hanging = (np.bincount(part, areas * which) for which in (1, outside, chin))
+    around = (beyond > total / 2) & (hanging < total / 4)
+    around[skin_of(points, faces, component)] = False
+    return around

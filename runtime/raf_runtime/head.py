@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from raf_runtime.coarse import Coarse
-from raf_runtime.face import outside_the_face, skin_of
+from raf_runtime.face import around_the_face
 from raf_runtime.frame import HEAD_CENTRE, Frame, estimate_frame
 from raf_runtime.operators import Operators, Spectrum, TangentGradient, vertex_normals
 from raf_runtime.parts import Parts
@@ -21,16 +21,25 @@ from raf_runtime.surface import Surface, face_area_vectors, face_areas
 from raf_runtime.symmetry import Mirror
 from raf_runtime.threads import blas_on_one_thread
 
-__all__ = ["PreparedHead", "find_pieces", "head_on_body", "in_own_unit", "outwards", "prepare_head"]
+__all__ = [
+    "PreparedHead",
+    "bare_head",
+    "find_pieces",
+    "head_on_body",
+    "in_own_unit",
+    "outwards",
+    "prepare_head",
+]
 
 # Above this many vertices a coarser surface stands in: more detail than the basis resolves only costs time.
 LARGE = 80_000
 # What lies further than this from here, canonical, is body, where it is more than this share of the surface: the basis
 # would be spent on it. Busts that the network has learned from have up to 0.12 there.
 NECK, REACH, BODY = (0.0, 0.0, -1.0), 4.5, 0.2
-# A smaller share of the surface than this is hardly ever skin where the network has learned from, on 1 in 100 heads: of
-# hundreds of strands of hair little of the basis would be left for the face.
-CROWDED = 0.25
+# Hats and hair are left out as well, where they are more than this share of the head: of hundreds of strands little of
+# the basis would be left for the face.
+WORN = 0.05
+ONE_PIECE = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +103,12 @@ class PreparedHead:
 def prepare_head(
     vertices: ArrayLike, faces: ArrayLike, eigenpairs: int, frame: Frame | None = None
 ) -> PreparedHead:
-    """Weld, find the canonical frame and compute the operators; of a whole character, for its head alone.
+    """Weld, find the canonical frame and compute the operators; of a whole character, for its bare head alone.
 
     Parameters
     ----------
     vertices : (V, 3) float
-        Neutral head, any unit and frame, with or without a body.
+        Neutral head, any unit and frame, with or without a body, hat or hair.
     faces : (T, 3) int
         Triangles.
     eigenpairs : int
@@ -113,13 +122,14 @@ def prepare_head(
         If the arrays are not a surface (see :meth:`Surface.build`).
     """
     surface = Surface.build(vertices, faces)
+    large = len(surface.vertices) > LARGE
     with ThreadPoolExecutor(1) as pool:
-        large = len(surface.vertices) > LARGE
-        # The spectrum need not know the frame. Most of either is where Python lets other threads run.
-        known = None if large else pool.submit(_spectrum, surface, eigenpairs)
+        # The spectrum need not know the frame, where all is head. Most of either lets other threads run.
+        early = not large and (frame is not None or _is_one_piece(surface))
+        known = pool.submit(_spectrum, surface, eigenpairs) if early else None
         if frame is None:
             frame = estimate_frame(surface.vertices, surface.faces, component=surface.component)
-            if (head := head_on_body(surface, frame, np.asarray(faces))) is not None:
+            if (head := bare_head(surface, frame, np.asarray(faces))) is not None:
                 return prepare_head(vertices, head, eigenpairs, frame)
         points = frame.to_canonical(surface.vertices)
         triangles = outwards(points, surface.faces)
@@ -128,7 +138,7 @@ def prepare_head(
             coarse = Coarse.build(points, triangles, surface.component, LARGE // 2)
             operators = Operators.build(coarse.vertices, coarse.faces, coarse.component, eigenpairs)
             return PreparedHead(surface, frame, operators, coarse, *pieces.result())
-        assert known is not None
+        known = known or pool.submit(_spectrum, surface, eigenpairs)
         gradient = TangentGradient.build(points, triangles)
         parts, mirror = find_pieces(surface, frame)
         spectrum, unit = known.result()
@@ -137,27 +147,37 @@ def prepare_head(
 
 
 def head_on_body(surface: Surface, frame: Frame, faces: NDArray[np.integer]) -> NDArray[np.integer] | None:
-    """Those of the input's triangles (T, 3) that are the head of a character; None where there is little else.
+    """Those of the input's triangles (T, 3) that are the head of a body; None where there is little else."""
+    return _those_between(surface, _head(surface, frame), faces)
 
-    A body goes, and, where hair and clothes around the face crowd it out, they go as well.
-    """
-    points, component = frame.to_canonical(surface.vertices), surface.component
+
+def bare_head(surface: Surface, frame: Frame, faces: NDArray[np.integer]) -> NDArray[np.integer] | None:
+    """Those of the input's triangles (T, 3) that are a head without body, hat and hair; None if that is all of it."""
+    head, points = _head(surface, frame), frame.to_canonical(surface.vertices)
+    bare = head & ~around_the_face(points, surface.faces, surface.component)[surface.component]
     areas = face_areas(points, surface.faces)
+    worn = 1 - areas[bare[surface.faces].all(axis=1)].sum() / areas[head[surface.faces].all(axis=1)].sum()
+    return _those_between(surface, bare if worn > WORN else head, faces)
 
-    def area(kept: NDArray[np.bool_]) -> float:
-        return float(areas[kept[surface.faces].all(axis=1)].sum())
 
-    kept = np.linalg.norm(points - NECK, axis=1) < REACH
-    if area(kept) >= (1 - BODY) * areas.sum():
-        kept[:] = True
-    skin = component == skin_of(points, surface.faces, component)
-    if area(kept & skin) < CROWDED * area(kept):
-        outside = outside_the_face(points)[surface.faces].any(axis=1)
-        part = component[surface.faces[:, 0]]
-        kept &= skin | (np.bincount(part, areas * outside) <= np.bincount(part, areas) / 2)[component]
-    if kept.all() or not area(kept) > 0:
-        return None
-    return faces[kept[surface.from_input[faces]].all(axis=1)]
+def _head(surface: Surface, frame: Frame) -> NDArray[np.bool_]:
+    """Which vertices (S,) are head; all, where there is little else."""
+    points = frame.to_canonical(surface.vertices)
+    near = np.linalg.norm(points - NECK, axis=1) < REACH
+    areas, inside = face_areas(points, surface.faces), near[surface.faces].all(axis=1)
+    return near if 0 < areas[inside].sum() < (1 - BODY) * areas.sum() else np.ones_like(near)
+
+
+def _those_between(
+    surface: Surface, kept: NDArray[np.bool_], faces: NDArray[np.integer]
+) -> NDArray[np.integer] | None:
+    return None if kept.all() else faces[kept[surface.from_input[faces]].all(axis=1)]
+
+
+def _is_one_piece(surface: Surface) -> bool:
+    """Whether the largest part is most of the surface: there is hardly a body, hat or hair to leave out then."""
+    areas = face_areas(surface.vertices, surface.faces)
+    return bool(areas[surface.component[surface.faces[:, 0]] == 0].sum() > ONE_PIECE * areas.sum())
 
 
 def _spectrum(surface: Surface, eigenpairs: int) -> tuple[Spectrum, float]:
