@@ -7,8 +7,8 @@ import pytest
 import trimesh
 from numpy.typing import NDArray
 
-from raf_runtime.blinks import close_blinks, find_lids
-from raf_runtime.eyes import Eye
+from raf_runtime.blinks import close_blinks, find_lids, flat_eyes
+from raf_runtime.eyes import Eye, find_eyes
 
 CENTRE, RADIUS = np.array([0.75, 0.5, -0.25]), 0.32
 POSES = ("eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "jawOpen")
@@ -77,6 +77,37 @@ def test_a_blink_that_falls_short_closes(share: float) -> None:
     assert face.moved[0, face.lash] == pytest.approx(face.moved[0, face.upper[10:20]], abs=0.01)
     assert np.array_equal(face.moved[1:], before[1:])
     assert not face.moved[0, : face.upper[0]].any() and not face.moved[0, face.lower].any()
+
+
+def test_lids_close_over_an_eye_that_is_no_ball() -> None:
+    face = Face(0.6)
+    disc = np.arange(face.upper[0])
+    # The ball becomes a disc, as cartoons have them, with a pupil on it.
+    face.points[disc, 2] = CENTRE[2] + 0.7 * RADIUS
+    pupil = np.arange(len(face.points), len(face.points) + 8)
+    turn = np.linspace(0, 2 * np.pi, 8)
+    around = CENTRE + 0.1 * np.stack([np.cos(turn), np.sin(turn), 3 * np.ones(8)], axis=-1)
+    points = np.concatenate([face.points, around])
+    assert not find_eyes(points, [disc, pupil])
+    (eye,) = flat_eyes(points, [face.upper, disc, pupil], [])
+    assert eye.side == "Left" and np.array_equal(eye.vertices, disc)
+    assert not flat_eyes(points, [disc, pupil], [eye])
+    moved = np.concatenate([face.moved, np.zeros((len(POSES), 8, 3), np.float32)], axis=1)
+    skin = np.concatenate([face.upper, face.lower])
+    close_blinks(points, moved, POSES, find_lids(points, face.faces, skin, [], [eye]))
+    face.moved = moved
+    assert face.gap() < 0.04
+
+
+def test_half_a_ball_that_is_closed_behind_is_an_eye() -> None:
+    ball = trimesh.creation.icosphere(3, radius=RADIUS)
+    half = ball.vertices[ball.vertices[:, 2] > -1e-9]
+    closed = np.concatenate([half, np.zeros((1, 3))]) + CENTRE
+    (eye,) = find_eyes(closed, [np.arange(len(closed))])
+    assert eye.side == "Left" and eye.centre == pytest.approx(CENTRE, abs=0.02 * RADIUS)
+    # Half of a bowl of some thickness is none.
+    bowl = np.concatenate([half, 0.6 * half]) + CENTRE
+    assert not find_eyes(bowl, [np.arange(len(bowl))])
 
 
 def test_lashes_that_go_further_than_their_lid_are_not_stretched() -> None:

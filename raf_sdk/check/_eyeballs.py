@@ -25,6 +25,8 @@ FEWEST: Final = 20
 RADII: Final = (0.1, 1.2)
 # Largest distance from the best sphere, in radii: a cornea bulges by 0.14.
 ROUND: Final = 0.2
+# Half a ball may be closed behind: at most this share of the vertices is nearer to the middle than that.
+WITHIN: Final = 0.1
 # Smallest standard deviation along an axis, in radii: 0.29 of a hemisphere; at most 0.18 of lashes, lids and fluids.
 SPREAD: Final = 0.25
 
@@ -99,6 +101,8 @@ def _sphere(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], float] | 
     radius = float(np.sqrt(max(solution[3] + centre @ centre, 0.0)))
     if not RADII[0] < radius < RADII[1]:
         return None
-    off = np.abs(np.linalg.norm(offset - centre, axis=1) - radius).max()
+    off = np.linalg.norm(offset - centre, axis=1) / radius - 1
+    if off.max() > ROUND or (off < -ROUND).mean() > WITHIN:
+        return None
     spread = np.linalg.eigvalsh(np.cov(offset.T))[0] ** 0.5
-    return (centre + middle, radius) if off < ROUND * radius and spread > SPREAD * radius else None
+    return (centre + middle, radius) if spread > SPREAD * radius else None

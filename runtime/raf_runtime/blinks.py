@@ -21,7 +21,7 @@ from raf_runtime.eyes import Eye
 from raf_runtime.lids import in_front
 from raf_runtime.rigid import Doubles
 
-__all__ = ["Lids", "close_blinks", "find_lids"]
+__all__ = ["Lids", "close_blinks", "find_lids", "flat_eyes"]
 
 Ints = NDArray[np.int64]
 
@@ -38,20 +38,27 @@ LEFT: Final = (0.05, 0.7)
 # How far a lid goes beyond the other's border, in radii, and at most, of the largest opening.
 OVERLAP, MOST = 0.03, 0.7
 ROUNDS: Final = 4
+# Eyes that are no balls, as cartoons have them: corners of a box that the middle of the left one is in, how wide it may
+# be and how high at least, of its width, and by how much of its radius what stands for its centre lies behind.
+FLAT_PLACE: Final = np.array([[0.4, -0.4, -1.0], [1.5, 1.0, 0.8]])
+FLAT_WIDTH, FLAT_HEIGHT, FLAT_DEPTH = (0.3, 1.6), 0.6, 0.5
 # Weights of a column and its neighbours.
 SMOOTH: Final = np.hanning(21)[1:-1] / np.hanning(21).sum()
 
 
 @dataclass(frozen=True, slots=True)
 class Lids:
-    """An eyeball and the edges (E, 2) int64 of the skin in front of it."""
+    """An eye, the edges (E, 2) int64 of the skin in front of it, and half its width in radii."""
 
     eye: Eye
     edges: Ints
+    width: float
 
 
-def find_lids(points: Doubles, faces: Ints, skin: Ints, eyes: Sequence[Eye]) -> list[Lids]:
-    """Find the skin around eyeballs.
+def find_lids(
+    points: Doubles, faces: Ints, skin: Ints, eyes: Sequence[Eye], flat: Sequence[Eye] = ()
+) -> list[Lids]:
+    """Find the skin around eyes.
 
     Parameters
     ----------
@@ -63,15 +70,50 @@ def find_lids(points: Doubles, faces: Ints, skin: Ints, eyes: Sequence[Eye]) -> 
         Vertices of the face.
     eyes
         From :func:`raf_runtime.eyes.find_eyes`.
+    flat
+        From :func:`flat_eyes`: their lids may reach as far beyond them as lids can.
     """
     result: list[Lids] = []
-    for eye in eyes:
+    for eye, width in [*((eye, 1.0) for eye in eyes), *((eye, AROUND) for eye in flat)]:
         near = np.zeros(len(points), dtype=bool)
         near[skin[in_front(points[skin] - eye.centre, AROUND * _radius(points, eye))]] = True
         around = faces[near[faces[:, 0]] & near[faces[:, 1]] & near[faces[:, 2]]]
         start, end = around.ravel(), np.roll(around, -1, axis=1).ravel()
         once = np.unique(np.minimum(start, end) * len(points) + np.maximum(start, end))
-        result.append(Lids(eye, np.stack(np.divmod(once, len(points)), axis=1)))
+        edges = np.stack(np.divmod(once, len(points)), axis=1)
+        result.append(Lids(eye, edges, width))
+    return result
+
+
+def flat_eyes(points: Doubles, parts: Sequence[Ints], eyes: Sequence[Eye]) -> list[Eye]:
+    """The largest disc or shell where an eye would be, on each side that has no eyeball: what its lids close over.
+
+    Parameters
+    ----------
+    points : (S, 3) float64
+        Canonical positions.
+    parts : sequence of (n,) int64
+        Vertices of each connected part that may be one, by falling area.
+    eyes
+        From :func:`raf_runtime.eyes.find_eyes`.
+    """
+    result: list[Eye] = []
+    for side, sign in (("Left", 1.0), ("Right", -1.0)):
+        if any(eye.side == side for eye in eyes):
+            continue
+        for part in parts:
+            low, high = points[part].min(axis=0), points[part].max(axis=0)
+            middle, size = (low + high) / 2, high - low
+            place = middle * (sign, 1.0, 1.0)
+            if (
+                (place > FLAT_PLACE[0]).all()
+                and (place < FLAT_PLACE[1]).all()
+                and FLAT_WIDTH[0] < size[0] < FLAT_WIDTH[1]
+                and FLAT_HEIGHT * size[0] < size[1] < FLAT_WIDTH[1]
+            ):
+                behind = FLAT_DEPTH * max(size[0], size[1]) / 2
+                result.append(Eye(part, middle - (0.0, 0.0, behind), side))
+                break
     return result
 
 
@@ -101,12 +143,14 @@ def close_blinks(
             # All that moves, and all edges between it, numbered anew.
             place = np.zeros(len(points), dtype=np.int64)
             place[near] = np.arange(len(near))
-            blink[near] = _closed(rest[near], blink[near].astype(np.float64), place[each.edges], radius)
+            blink[near] = _closed(
+                rest[near], blink[near].astype(np.float64), place[each.edges], radius, each.width
+            )
 
 
-def _closed(rest: Doubles, blink: Doubles, edges: Ints, radius: float) -> Doubles:
+def _closed(rest: Doubles, blink: Doubles, edges: Ints, radius: float, width: float) -> Doubles:
     """The blink (n, 3) of one eye, closed: ``rest (n, 3)`` about its middle, ``edges (E, 2)`` among these."""
-    columns = np.linspace(-radius, radius, COLUMNS)
+    columns = np.linspace(-width * radius, width * radius, COLUMNS)
     upper, lower = _sides(rest, blink, edges, columns)
     opening = _gaps(rest, upper, lower, columns)
     wide = opening > OPEN * radius

@@ -20,6 +20,8 @@ __all__ = ["Eye", "find_eyes", "turn_eyes"]
 LOOKS: Final = ("Down", "In", "Out", "Up")
 # Largest distance from the best sphere, in its radii: leaves room for a bulging cornea (0.14 on ICT-FaceKit).
 ROUND: Final = 0.2
+# Half a ball may be closed behind: a smaller share of the vertices than this is nearer to the middle than that.
+WITHIN_BALL: Final = 0.1
 # Smallest standard deviation along an axis, in radii: 0.29 of a hemisphere; at most 0.18 of lashes, lids and fluids.
 SPREAD: Final = 0.25
 # Radii of eyeballs in canonical units: a human's is about 0.32, a cartoon's several times that.
@@ -164,8 +166,8 @@ def _sphere(points: Doubles) -> tuple[Doubles, float] | None:
         or np.linalg.eigvalsh(spread / len(points))[0] ** 0.5 < SPREAD * radius
     ):
         return None
-    off = np.abs(np.linalg.norm(centred - centre, axis=1) - radius)
-    return (place, radius) if off.max() < ROUND * radius else None
+    off = np.linalg.norm(centred - centre, axis=1) / radius - 1
+    return (place, radius) if off.max() < ROUND and (off < -ROUND).mean() < WITHIN_BALL else None
 
 
 def _in_front(offset: Doubles, radius: float) -> bool:

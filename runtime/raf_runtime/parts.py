@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from raf_runtime.blinks import Lids, close_blinks, find_lids
+from raf_runtime.blinks import Lids, close_blinks, find_lids, flat_eyes
 from raf_runtime.eyes import Eye, find_eyes, turn_eyes
 from raf_runtime.face import skin_of
 from raf_runtime.lids import keep_outside
@@ -87,7 +87,7 @@ class Parts:
             free[part] = False
         loose = Loose.find(points, component, skin, ~free)
         lips = around_the_mouth(points, parts[skin])
-        lids = find_lids(points, faces, parts[skin], eyes)
+        lids = find_lids(points, faces, parts[skin], eyes, flat_eyes(points, others, eyes))
         return cls(points, skin, eyes, lids, mouth, parts[skin], lips, loose, find_twins(points, others))
 
     def turn_eyes(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> None:
