@@ -1,14 +1,16 @@
-"""Rigid motions nearest to predicted ones.
+"""Rigid motions: those nearest to predicted ones, and turns that map axes to axes.
 
 Axis legend: P poses, n vertices of one part.
 """
 
 from __future__ import annotations
 
+from itertools import permutations, product
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Doubles", "nearest_rigid", "nearest_rotations"]
+__all__ = ["Doubles", "axis_rotations", "nearest_rigid", "nearest_rotations"]
 
 Doubles = NDArray[np.float64]
 
@@ -49,3 +51,13 @@ def nearest_rigid(rest: Doubles, displacements: NDArray[np.float32]) -> Doubles:
     # The shift drops out of the sums, for the arms add up to nothing.
     turned = _rotations(arms.T @ arms + np.stack([arms.T @ motion for motion in displacements]))
     return arms @ (turned - np.eye(3)) + shift
+
+
+def axis_rotations() -> Doubles:
+    """Proper rotations (24, 3, 3) that map axes to axes; the first is the identity."""
+    signed = (
+        np.diag(signs)[list(order)]
+        for order in permutations(range(3))
+        for signs in product((1.0, -1.0), repeat=3)
+    )
+    return np.stack([matrix for matrix in signed if np.linalg.det(matrix) > 0])
