@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import trimesh
 from PIL import Image
 
 import raf_sdk
 from raf_runtime.contract import ARKIT_POSES
 from raf_runtime.frame import Frame
 from raf_runtime.names import match_names
+from raf_runtime.surface import Surface, face_areas
 from raf_sdk import Mesh, Report, Rig
 from raf_sdk._cli import main
 from raf_sdk._report import Bar, Check
 from raf_sdk.check import arkit_name
 from raf_sdk.check._head import Head
+from raf_sdk.check._motion import still_parts
 from raf_sdk.check._view import View, newly_seen
 from raf_sdk.io import read_mesh
 
@@ -218,3 +222,23 @@ def test_a_mouth_opens_onto_its_inside_or_onto_nothing(backed: bool) -> None:
     posed[4:8] -= [0, 0.5, 0]
     assert len(newly_seen(view, points, points, faces)) == 0
     assert view.area(len(newly_seen(view, points, posed, faces))) == pytest.approx(1.0, rel=0.15)
+
+
+def test_a_helmet_larger_than_the_skin_makes_no_hat_of_it() -> None:
+    skin = trimesh.creation.icosphere(4)
+    skin.apply_scale((2.0, 2.9, 2.4))
+    skin.apply_translation((0, 0, -1.5))
+    helmet = trimesh.creation.icosphere(4, radius=4.5)
+    helmet.update_faces(helmet.triangles_center[:, 1] > 1.5)
+    both = trimesh.util.concatenate([skin, helmet])
+    surface = Surface.build(both.vertices, both.faces)
+    area = np.bincount(surface.faces.ravel(), np.repeat(face_areas(surface.vertices, surface.faces) / 3, 3))
+    head = SimpleNamespace(
+        points=surface.vertices, faces=surface.faces, component=surface.component, area=area
+    )
+    still = still_parts(cast("Head", head))
+    skins = surface.component == surface.component[surface.from_input[0]]
+    assert area[skins].sum() < area[~skins].sum()
+    in_front = skins & (surface.vertices[:, 2] > 0) & (np.abs(surface.vertices[:, 1]) < 1)
+    assert in_front.any() and not still[in_front].any()
+    assert still[~skins].all()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from raf_runtime.contract import ARKIT_POSES
+from raf_runtime.face import skin_of
 from raf_sdk._report import Bar, Check
 from raf_sdk.check._eyeballs import SIDES
 from raf_sdk.check._head import Head
@@ -221,13 +222,13 @@ def check_still(head: Head) -> Iterator[Check]:
 
 
 def still_parts(head: Head) -> NDArray[np.bool_]:
-    """(S,) mask of what no expression moves: the crown, the back, and parts that are mostly there."""
+    """(S,) mask of what no expression moves: the crown, the back, and parts but the skin that are mostly there."""
     height = head.points[:, 1]
     far = (height > CROWN) | (height < BODY) | (head.points[:, 2] < BACK)
     count = int(head.component.max()) + 1
     whole = np.bincount(head.component, weights=head.area, minlength=count)
     share = np.bincount(head.component, weights=head.area * far, minlength=count) / np.maximum(whole, 1e-30)
-    share[np.argmax(whole)] = 0
+    share[skin_of(head.points, head.faces, head.component)] = 0
     return far | (share > 0.5)[head.component]
 
 
