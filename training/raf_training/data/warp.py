@@ -19,9 +19,6 @@ Doubles = NDArray[np.float64]
 
 # No point may be pushed further, over the radius of the bump that pushes it: beyond about 0.6 a bump folds.
 STEEPEST: Final = 0.4
-# Share of the warps that make a face like those of animated films: large eyes set low, a small nose and mouth, a flat
-# face with a small chin.
-CARTOON: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +80,6 @@ def draw_warp(rng: np.random.Generator, strength: float = 1.0) -> Warp:
             bumps.append((np.array(centre) * mirror, radius, pushed * mirror, strength * swell))
 
     normal, uniform = rng.normal, rng.uniform
-    cartoon = rng.random() < CARTOON
-    if cartoon:
-        bump([0.85, 0.7, 0.3], uniform(0.5, 0.8), [0, uniform(-0.3, 0.0), 0], uniform(0.4, 1.1), True)
-        bump(
-            [0, -0.1, 1.0],
-            uniform(0.4, 0.7),
-            [0, normal(0, 0.1), uniform(-0.3, 0.0)],
-            uniform(-0.6, -0.2),
-            False,
-        )
-        bump([0, -1.1, 0.8], uniform(0.6, 1.0), [0, normal(0, 0.15), 0], uniform(-0.6, -0.2), False)
-        bump([0, -2.2, 0.4], uniform(0.8, 1.3), [0, uniform(0.0, 0.4), 0], uniform(-0.4, 0.0), False)
     if rng.random() < 0.5:  # eyes: larger or smaller, apart, high
         size = uniform(-0.2, 0.55)
         bump(
@@ -122,8 +107,6 @@ def draw_warp(rng: np.random.Generator, strength: float = 1.0) -> Warp:
         bump([0, 0, 0], 1.0, [0, 0, 0], 0.0, False)
     centre, radius, push, swell = (np.array(column) for column in zip(*bumps, strict=True))
     scale = np.exp(np.clip(strength * rng.normal(0, [0.12, 0.10, 0.12]), -0.3, 0.3))
-    if cartoon:
-        scale[2] *= 1 - strength * uniform(0.0, 0.25)
     return Warp(scale, strength * float(normal(0, 0.04)), centre, radius, push, swell)
 
 
