@@ -39,6 +39,7 @@ NECK, REACH, BODY = (0.0, 0.0, -1.0), 4.5, 0.2
 # Hats and hair are left out as well, where they are more than this share of the head: of hundreds of strands little of
 # the basis would be left for the face.
 WORN = 0.05
+# Where the largest part is more than this share of the surface, nothing of that is expected.
 ONE_PIECE = 0.75
 
 
@@ -157,7 +158,7 @@ def bare_head(surface: Surface, frame: Frame, faces: NDArray[np.integer]) -> NDA
     bare = head & ~around_the_face(points, surface.faces, surface.component)[surface.component]
     areas = face_areas(points, surface.faces)
     worn = 1 - areas[bare[surface.faces].all(axis=1)].sum() / areas[head[surface.faces].all(axis=1)].sum()
-    return _those_between(surface, bare if worn > WORN else head, faces)
+    return _those_between(surface, bare if WORN < worn < 1 else head, faces)
 
 
 def _head(surface: Surface, frame: Frame) -> NDArray[np.bool_]:
