@@ -152,7 +152,7 @@ def skinned(b: Builder, joints: list[list[int]], weights: list[list[float]]) -> 
     return triangle
 
 
-FIRST, SECOND, BOTH = [1, 0, 0, 0], [0, 1, 0, 0], [0.25, 0.75, 0, 0]
+FIRST, SECOND, BOTH = [1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.25, 0.75, 0.0, 0.0]
 
 
 def test_joints_carry_vertices_and_their_node_does_not(read: Read) -> None:
@@ -163,7 +163,7 @@ def test_joints_carry_vertices_and_their_node_does_not(read: Read) -> None:
 
 def test_weights_count_by_their_share(read: Read) -> None:
     b = Builder()
-    b.mesh(skinned(b, [[0, 1, 0, 0]] * 3, [FIRST, SECOND, [0.5, 1.5, 0, 0]]))
+    b.mesh(skinned(b, [[0, 1, 0, 0]] * 3, [FIRST, SECOND, [0.5, 1.5, 0.0, 0.0]]))
     np.testing.assert_allclose(read(b).vertices, POINTS[:3] + np.array([[0, 0, 1], [0, 0, 0], [0, 0, 0.25]]))
 
 

@@ -102,7 +102,7 @@ def test_floats_of_fifteen_bits() -> None:
 def test_a_compressed_file_is_read(tmp_path: Path) -> None:
     points, corners = base64.b85decode(POSITIONS), base64.b85decode(VERSION_0)
     uri = "data:application/octet-stream;base64," + base64.b64encode(points + corners).decode()
-    packed = [
+    packed: list[dict[str, Any]] = [
         {"byteLength": len(points), "byteStride": 8, "count": 162, "mode": "ATTRIBUTES"},
         {
             "byteOffset": len(points),
@@ -112,7 +112,9 @@ def test_a_compressed_file_is_read(tmp_path: Path) -> None:
             "mode": "TRIANGLES",
         },
     ]
-    views = [{"buffer": 1, "byteLength": entry["count"] * entry["byteStride"]} for entry in packed]
+    views: list[dict[str, Any]] = [
+        {"buffer": 1, "byteLength": entry["count"] * entry["byteStride"]} for entry in packed
+    ]
     for view, entry in zip(views, packed, strict=True):
         view["extensions"] = {"EXT_meshopt_compression": {"buffer": 0, **entry}}
     views[0]["byteStride"] = 8
