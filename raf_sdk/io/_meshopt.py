@@ -177,9 +177,8 @@ class _Recent:
     def __init__(self, numbers: _Numbers, near: int) -> None:
         self.numbers, self.near = numbers, near
         self.edges, self.vertices = [(0, 0)] * 16, [0] * 16
-        self.fresh = self.last = (
-            0  # the vertex that is next to be seen first, and the last that was told by a number
-        )
+        # The vertex that is next to be seen first, and the last that was told by a number.
+        self.fresh = self.last = 0
 
     def beyond_edge(self, edge: int, kind: int) -> tuple[int, int, int]:
         """The triangle on the other side of an edge."""
