@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from raf_runtime.errors import MeshFileError
 from raf_sdk import Mesh
@@ -188,6 +189,18 @@ def test_a_skin_in_the_pose_that_it_was_bound_in_moves_nothing(read: Read) -> No
     b.json["skins"][0]["inverseBindMatrices"] = inverse
     b.mesh(triangle)
     assert np.array_equal(read(b).vertices, POINTS[:3])
+
+
+@pytest.mark.parametrize("points", [np.empty((0, 3)), np.array([[0, 0, np.inf], [1, 0, 0], [0, 1, 0]])])
+def test_skins_hold_no_vertices_that_a_mesh_refuses(read: Read, points: NDArray[np.floating]) -> None:
+    b = Builder()
+    held = skinned(b, [[0, 1, 0, 0]] * len(points), [FIRST] * len(points))
+    held["attributes"]["POSITION"] = b.accessor(points)
+    if not len(points):
+        del held["attributes"]["JOINTS_0"]
+    b.mesh(held)
+    with pytest.raises(MeshFileError, match=r"no vertices|finite"):
+        read(b)
 
 
 def test_skins_without_influences_hold_nothing(read: Read) -> None:

@@ -76,6 +76,8 @@ def blended(
     (4, 4) float64 or (V, 4, 4) float32
         One matrix where all joints that hold any of it carry it alike.
     """
+    if not len(points) or not np.isfinite(points).all():
+        return np.eye(4)  # a mesh refuses them
     corners = np.array(np.meshgrid(*zip(points.min(axis=0), points.max(axis=0), strict=True))).reshape(3, -1)
     size = max(float(np.ptp(corners, axis=1).max()), np.finfo(float).tiny)
     total, matrices = np.zeros(len(points)), np.zeros((len(points), 4, 4), np.float32)
