@@ -123,7 +123,8 @@ def turn_eyes(
                 turns[look] = turn
     for eye in eyes:
         rest = points[eye.vertices] - eye.centre
-        displacements[:, eye.vertices] = 0
+        for pose in displacements:
+            pose[eye.vertices] = 0
         for look, row in _looks(eye, poses):
             rotation = Rotation.from_rotvec(turns[look] * _side(eye))
             displacements[row, eye.vertices] = rotation.apply(rest) - rest

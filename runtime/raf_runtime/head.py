@@ -19,7 +19,7 @@ from raf_runtime.operators import Operators, Spectrum, TangentGradient, vertex_n
 from raf_runtime.parts import Parts
 from raf_runtime.surface import Surface, face_area_vectors, face_areas
 from raf_runtime.symmetry import Mirror
-from raf_runtime.threads import blas_on_one_thread
+from raf_runtime.threads import blas_on_one_thread, two_at_a_time
 
 __all__ = [
     "PreparedHead",
@@ -77,7 +77,7 @@ class PreparedHead:
         Parameters
         ----------
         displacements : (P, S, 3) float32
-            In canonical units, of the vertices of ``operators``.
+            In canonical units, of the vertices of ``operators``; not the same afterwards.
         poses : sequence of str
             Names of the P poses.
 
@@ -86,7 +86,7 @@ class PreparedHead:
         (P, V, 3) float32
             In the unit and frame of the input; zero for vertices that no triangle uses.
         """
-        moved = displacements.copy() if self.coarse is None else self.coarse.to_fine(displacements)
+        moved = displacements if self.coarse is None else self.coarse.to_fine(displacements)
         # Before the two sides are averaged: the network may know the turn of one eye only.
         self.parts.turn_eyes(moved, poses)
         self.parts.slide_lids(moved, poses)
@@ -95,8 +95,11 @@ class PreparedHead:
             self.mirror.average(moved, poses)
         self.parts.settle(moved, poses)
         to_input = (self.frame.rotation * self.frame.unit).astype(np.float32)
-        for pose in moved:
+
+        def turn(pose: NDArray[np.float32]) -> None:
             pose[:] = pose @ to_input
+
+        two_at_a_time(turn, list(moved))
         return self.surface.to_input(moved)
 
 

@@ -22,6 +22,7 @@ from raf_runtime.lips import around_the_mouth, seal_lips
 from raf_runtime.rigid import Doubles
 from raf_runtime.still import Loose
 from raf_runtime.teeth import behind_the_mouth, move_teeth
+from raf_runtime.threads import two_at_a_time
 from raf_runtime.twins import find_twins, join_twins
 
 __all__ = ["Parts"]
@@ -99,8 +100,15 @@ class Parts:
 
         See :func:`raf_runtime.blinks.close_blinks` and :func:`raf_runtime.lids.keep_outside`.
         """
-        close_blinks(self.points, displacements, poses, self.lids)
-        keep_outside(self.points, displacements, poses, self.eyes, self.face)
+
+        def slide(side: str) -> None:
+            lids = [each for each in self.lids if each.eye.side == side]
+            eyes = [each for each in self.eyes if each.side == side]
+            close_blinks(self.points, displacements, poses, lids)
+            keep_outside(self.points, displacements, poses, eyes, self.face)
+
+        # Each side has poses of its own.
+        two_at_a_time(slide, ("Left", "Right"))
 
     def seal_lips(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> None:
         """Let the lips meet (P, S, 3), in place (see :func:`raf_runtime.lips.seal_lips`)."""

@@ -13,6 +13,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from raf_runtime.errors import MeshError
+from raf_runtime.threads import two_at_a_time
 
 __all__ = ["Surface"]
 
@@ -90,12 +91,17 @@ class Surface:
         )
 
     def to_input(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Carry values (..., S, C) on the surface to the input vertices (..., V, C); unused vertices get zero."""
-        if np.array_equal(self.from_input, np.arange(values.shape[-2])):
+        """Carry values (P, S, C) on the surface to the input vertices (P, V, C); unused vertices get zero."""
+        if np.array_equal(self.from_input, np.arange(values.shape[1])):
             return values
-        result = np.take(values, self.from_input, axis=-2, mode="clip")
+        result = np.empty((len(values), len(self.from_input), values.shape[2]), dtype=np.float32)
+
+        def carry(row: int) -> None:
+            values[row].take(self.from_input, axis=0, out=result[row], mode="clip")
+
+        two_at_a_time(carry, range(len(values)))
         if (unused := self.from_input < 0).any():
-            result[..., unused, :] = 0
+            result[:, unused] = 0
         return result
 
 

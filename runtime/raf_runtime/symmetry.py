@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from raf_runtime.rigid import Doubles
+from raf_runtime.threads import two_at_a_time
 
 __all__ = ["Mirror", "other_side"]
 
@@ -91,15 +92,17 @@ class Mirror:
             Names of the P poses; one whose other side is missing is left alone.
         """
         reflection = (np.eye(3) - 2 * np.outer(self.normal, self.normal)).astype(np.float32)
-        for row, pose in enumerate(poses):
-            if (other := other_side(pose)) not in poses or poses.index(other) < row:
-                continue
-            sides = [displacements[i] for i in dict.fromkeys([row, poses.index(other)])]
+
+        def average(pose: str) -> None:
+            sides = [displacements[poses.index(name)] for name in dict.fromkeys([pose, other_side(pose)])]
             images = [side.take(self.partner, axis=0) @ reflection for side in reversed(sides)]
             for side, image in zip(sides, images, strict=True):
                 image[self.alone] = side[self.alone]
                 side += image
                 side *= 0.5
+
+        # Of each pair the one that comes first in the alphabet.
+        two_at_a_time(average, [pose for pose in poses if pose <= (other := other_side(pose)) and other in poses])
 
 
 def other_side(pose: str) -> str:

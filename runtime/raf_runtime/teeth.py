@@ -105,15 +105,19 @@ def move_teeth(
         parts = [part for part in parts if _size(sticking[part]).mean() <= TONGUE or _is_arch(points[part])]
     motions = [_size(jaw[part]) for part in parts]
     little = max([STILL, *(FAR_LESS * float(motion.mean()) for motion in motions)])
-    lower: list[NDArray[np.int64]] = []
+    upper, lower = list[NDArray[np.int64]](), list[NDArray[np.int64]]()
     for part, motion in zip(parts, motions, strict=True):
         still = (motion < little).mean()
         if still > ALMOST_ALL:
-            displacements[:, part] = 0
+            upper.append(part)
         elif still < 1 - ALMOST_ALL:
             bent = _size(nearest_rigid(points[part], jaw[None, part])[0] - jaw[part])
             if bent.mean() < BENT * motion.mean():
                 lower.append(part)
+    if upper:
+        together = np.concatenate(upper)
+        for pose in displacements:
+            pose[together] = 0
     if lower:
         together = np.concatenate(lower)
         rigid = nearest_rigid(points[together], displacements.take(together, axis=1))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import threadpoolctl
 
-__all__ = ["blas_on_one_thread", "usable_cores"]
+__all__ = ["blas_on_one_thread", "two_at_a_time", "usable_cores"]
+
+Item = TypeVar("Item")
 
 _TOPOLOGY: Final = Path("/sys/devices/system/cpu")
 _CONTROL_GROUP: Final = Path("/sys/fs/cgroup")
@@ -45,6 +48,22 @@ def blas_on_one_thread() -> Generator[None]:
         yield
     finally:
         _one_thread.leave()
+
+
+def two_at_a_time(function: Callable[[Item], None], items: Sequence[Item]) -> None:
+    """Do the same with each item, in two threads that share them evenly.
+
+    For work on large arrays, during which NumPy and SciPy let other threads run.
+    """
+
+    def each(some: Sequence[Item]) -> None:
+        for item in some:
+            function(item)
+
+    with ThreadPoolExecutor(1) as pool:
+        others = pool.submit(each, items[1::2])
+        each(items[::2])
+        others.result()
 
 
 class _OneThread:
