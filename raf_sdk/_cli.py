@@ -67,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         "--output",
         metavar="OUT",
         required=True,
-        help="x.glb or x.gltf: morph targets; x.npz: arrays; x.obj: a folder x/ with one OBJ for each shape",
+        help="x.glb, x.gltf or x.vrm: morph targets, and all else that a HEAD of these kinds holds; x.npz: arrays; "
+        "x.obj: a folder x/ with one OBJ for each shape",
     )
     rig.add_argument(
         "--shapes",

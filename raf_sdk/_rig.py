@@ -119,9 +119,11 @@ class Rig:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the rig in the format that the suffix names; nothing is left behind on failure.
 
-        ``.glb``, ``.gltf`` (and its ``.bin``): one mesh with named morph targets. ``.npz``: ``names``,
-        ``deltas``, ``vertices``, ``faces``. ``head.obj``: a folder ``head/`` with ``neutral.obj`` and one OBJ
-        for each pose.
+        ``.glb``, ``.gltf`` (and its ``.bin``): the file that the mesh was read from, if that was GLB, glTF or VRM, with
+        the poses as named morph targets of all of its meshes that move, and everything else in it as it was, but for
+        compressed data, which is unpacked; otherwise one mesh. ``.vrm``: the same, of a VRM. ``.npz``: ``names``,
+        ``deltas``, ``vertices``, ``faces``. ``head.obj``: a folder ``head/`` with ``neutral.obj`` and one OBJ for
+        each pose.
 
         Parameters
         ----------
@@ -132,7 +134,8 @@ class Rig:
         Raises
         ------
         OutputError
-            Unknown suffix, missing parent folder, no permission, full disk, or the path of the input mesh.
+            Unknown suffix, missing parent folder, no permission, full disk, or the path of the input mesh; the file
+            that the mesh was read from is damaged.
         """
         from raf_sdk.io import write_rig
 

@@ -13,8 +13,10 @@ import trimesh
 from numpy.typing import NDArray
 
 from raf_runtime.errors import MeshFileError
+from raf_sdk import Rig
 from raf_sdk.io import read_mesh
 from raf_sdk.io._meshopt import unpack
+from raf_sdk.io._meshopt_filters import undo_filter
 
 BALL = trimesh.creation.icosphere(2)
 FACES = np.asarray(BALL.faces, np.uint32)
@@ -99,6 +101,35 @@ def test_floats_of_fifteen_bits() -> None:
     np.testing.assert_allclose(found, BALL.vertices[:20], atol=4e-5)
 
 
+@pytest.mark.parametrize(("dtype", "bits"), [("i1", 6), ("i1", 8), ("i2", 11), ("i2", 16)])
+def test_unit_vectors_on_an_octahedron(dtype: str, bits: int) -> None:
+    expected = np.concatenate([BALL.vertices, np.eye(3), -np.eye(3)])
+    one, most = 2 ** (bits - 1) - 1, np.iinfo(dtype).max
+    flat = expected / np.abs(expected).sum(axis=1, keepdims=True)
+    folded = np.copysign(1 - np.abs(flat[:, [1, 0]]), flat[:, :2])
+    corner = np.where(flat[:, 2:] < 0, folded, flat[:, :2])
+    sign = np.where(np.arange(len(corner)) % 2, 1, -1)
+    packed = np.column_stack([np.rint(corner * one), np.full(len(corner), one), sign]).astype(dtype)
+    found = np.frombuffer(undo_filter(packed.view(np.uint8), "OCTAHEDRAL"), dtype).reshape(-1, 4)
+    np.testing.assert_allclose(found[:, :3] / most, expected, atol=2 / one)
+    np.testing.assert_allclose(np.linalg.norm(found[:, :3] / most, axis=1), 1, atol=2 / most)
+    assert np.array_equal(found[:, 3], sign)
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_rotations_without_their_largest_component(bits: int) -> None:
+    expected = np.random.default_rng(0).normal(size=(200, 4))
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    largest = np.abs(expected).argmax(axis=1)
+    rows = np.arange(len(expected))
+    one = 2 ** (bits - 1) - 1
+    upright = expected * np.sign(expected[rows, largest])[:, None]
+    others = [upright[rows, (largest + step) % 4] for step in (1, 2, 3)]
+    packed = np.column_stack([*(np.rint(other * 2**0.5 * one) for other in others), one & ~3 | largest])
+    found = np.frombuffer(undo_filter(packed.astype("i2").view(np.uint8), "QUATERNION"), "i2").reshape(-1, 4)
+    np.testing.assert_allclose(found / 32767, upright, atol=2 / one)
+
+
 def test_a_compressed_file_is_read(tmp_path: Path) -> None:
     points, corners = base64.b85decode(POSITIONS), base64.b85decode(VERSION_0)
     uri = "data:application/octet-stream;base64," + base64.b64encode(points + corners).decode()
@@ -134,13 +165,24 @@ def test_a_compressed_file_is_read(tmp_path: Path) -> None:
     mesh = read_mesh(path)
     assert np.array_equal(mesh.vertices, np.round(BALL.vertices * 1000))
     assert np.array_equal(np.sort(mesh.faces, axis=1), np.sort(FACES[:60], axis=1))
+    # What comes back is not compressed: not every tool reads it.
+    rig = Rig(mesh, ("jawOpen",), np.ones((1, 162, 3), np.float32))
+    rig.save(tmp_path / "rig.gltf")
+    written = (tmp_path / "rig.gltf").read_text()
+    assert "meshopt" not in written
+    assert json.loads(written)["extensionsUsed"] == ["KHR_mesh_quantization"]
+    back = Rig.load(tmp_path / "rig.gltf")
+    assert np.array_equal(back.vertices, rig.vertices)
+    assert np.array_equal(back.faces, rig.faces)
+    assert np.array_equal(back.deltas, rig.deltas)
 
 
 @pytest.mark.parametrize(
     ("mode", "filtered", "stride", "message"),
     [
         ("TRIANGLE", None, 4, "mode 'TRIANGLE'"),
-        ("ATTRIBUTES", "OCTAHEDRAL", 8, "filter 'OCTAHEDRAL'"),
+        ("ATTRIBUTES", "COLOR", 8, "filter 'COLOR'"),
+        ("ATTRIBUTES", "QUATERNION", 4, "filter 'QUATERNION' of 4 bytes"),
         ("ATTRIBUTES", None, 6, "elements of 6 bytes"),
         ("ATTRIBUTES", None, 0, "elements of 0 bytes"),
         ("TRIANGLES", None, 8, "version 0xa0"),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MAX_ELEMENTS", "GltfDocument", "integer"]
+__all__ = ["MAX_ELEMENTS", "MESHOPT", "GltfDocument", "integer"]
 
 # Zeros need no data, and views may be shared: the file size does not bound the counts of accessors.
 MAX_ELEMENTS: Final = 10_000_000
@@ -31,7 +31,7 @@ MAX_UNPACKED: Final = 400_000_000
 
 _COMPONENTS: Final = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS: Final = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
-_MESHOPT: Final = ("EXT_meshopt_compression", "KHR_meshopt_compression")
+MESHOPT: Final = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 
 
 class GltfDocument:
@@ -173,16 +173,24 @@ class GltfDocument:
         )
 
     def _buffer_of(self, index: int, view: dict[str, Any], where: str) -> tuple[bytes, int]:
-        """The bytes that a view is in, and where it begins; one that is compressed is unpacked, once."""
-        extensions = self.item_or_empty(view, "extensions")
-        packed = next((extensions[name] for name in _MESHOPT if name in extensions), None)
+        """The bytes that a view is in, and where it begins."""
+        unpacked = self.unpacked(index)
+        if unpacked is not None:
+            return unpacked, 0
+        return self.buffer(integer(view, "buffer", where)), integer(view, "byteOffset", where, 0)
+
+    def unpacked(self, index: int) -> bytes | None:
+        """What a view that is compressed holds, None of one that is not."""
+        where = f"bufferViews[{index}]"
+        extensions = self.item_or_empty(self.item("bufferViews", index), "extensions")
+        packed = next((extensions[name] for name in MESHOPT if name in extensions), None)
         if packed is None:
-            return self._buffer(integer(view, "buffer", where)), integer(view, "byteOffset", where, 0)
+            return None
         if not isinstance(packed, dict):
             raise MeshFileError(f"the compression of {where} is not an object")
         if index not in self._unpacked:
             start, length = integer(packed, "byteOffset", where, 0), integer(packed, "byteLength", where)
-            data = self._buffer(integer(packed, "buffer", where))[start : start + length]
+            data = self.buffer(integer(packed, "buffer", where))[start : start + length]
             count, stride = integer(packed, "count", where), integer(packed, "byteStride", where)
             total = count * stride + sum(map(len, self._unpacked.values()))
             if len(data) < length or total > MAX_UNPACKED:
@@ -191,12 +199,15 @@ class GltfDocument:
                 )
                 raise MeshFileError(f"{where} {what}: it is damaged, or too large")
             self._unpacked[index] = unpack(data, packed.get("mode"), packed.get("filter"), count, stride)
-        return self._unpacked[index], 0
+        return self._unpacked[index]
 
-    def _buffer(self, index: int) -> bytes:
+    def buffer(self, index: int) -> bytes:
+        """All bytes of a buffer, or more."""
         if index not in self._buffers:
             buffer, where = self.item("buffers", index), f"buffers[{index}]"
-            data = self._load(buffer.get("uri"), index, where)
+            data = self._binary if index == 0 and buffer.get("uri") is None else None
+            if data is None:
+                data = self.resource(buffer, where)
             length = integer(buffer, "byteLength", where)
             if length > len(data):
                 raise MeshFileError(
@@ -205,13 +216,12 @@ class GltfDocument:
             self._buffers[index] = data
         return self._buffers[index]
 
-    def _load(self, uri: object, index: int, where: str) -> bytes:
-        if uri is None:
-            if index != 0 or self._binary is None:
-                raise MeshFileError(f"{where} has neither a uri nor a binary chunk")
-            return self._binary
+    def resource(self, owner: dict[str, Any], where: str) -> bytes:
+        """What the uri of a buffer or an image holds or points to, in the folder of the file or below."""
+        uri = owner.get("uri")
         if not isinstance(uri, str):
-            raise MeshFileError(f"the uri of {where} is not a string")
+            what = "has neither a uri nor a binary chunk" if uri is None else "has a uri that is not a string"
+            raise MeshFileError(f"{where} {what}")
         if uri.startswith("data:"):
             head, _, text = uri.partition(",")
             try:

@@ -5,7 +5,7 @@ Source: Khronos glTF 2.0 specification, section 3.7 (meshes).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -29,11 +29,12 @@ _DRACO: Final = "KHR_draco_mesh_compression"
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the vertices of a primitive went: ``count`` of them from ``base`` on.
+    """Where the vertices of a primitive of a node went: ``count`` of them from ``base`` on.
 
     ``world`` carries them, one matrix (4, 4) for all or (count, 4, 4).
     """
 
+    node: int
     mesh: int
     primitive: int
     base: int
@@ -107,27 +108,25 @@ def gather(document: GltfDocument) -> GltfHead:
     for index, node, world in placed:
         if "mesh" in node and "skin" in node:
             joints = joint_matrices(document, integer(node, "skin", f"nodes[{index}]"), worlds)
-            _add_mesh(document, head, node, joints)
+            _add_mesh(document, head, index, node, joints)
         elif "mesh" in node:
-            _add_mesh(document, head, node, world)
+            _add_mesh(document, head, index, node, world)
     if not head.vertices:
         raise MeshFileError("the scene has no triangle mesh; export the head as a mesh")
     return head
 
 
 def _add_mesh(
-    document: GltfDocument, head: GltfHead, node: dict[str, Any], carriers: NDArray[np.float64]
+    document: GltfDocument, head: GltfHead, place: int, node: dict[str, Any], carriers: NDArray[np.float64]
 ) -> None:
-    """Add the primitives of a node, which its world matrix (4, 4) carries or the joints (J, 4, 4) of its skin."""
+    """Add the primitives of nodes[place], which its world matrix (4, 4) carries or the joints (J, 4, 4) of its skin."""
     index = integer(node, "mesh", "a node")
     mesh = document.item("meshes", index)
     primitives = mesh.get("primitives", [])
     if not isinstance(primitives, list):
         raise MeshFileError(f"meshes[{index}].primitives is not an array")
     name = str(node.get("name") or mesh.get("name") or "")
-    bases: dict[
-        int, tuple[int, int]
-    ] = {}  # POSITION accessor -> its first vertex in the head, and their number
+    bases: dict[int, Placement] = {}  # by their POSITION accessor
     uv_bases: dict[int, tuple[int, int]] = {}
     for number, primitive in enumerate(primitives):
         where = f"meshes[{index}].primitives[{number}]"
@@ -142,16 +141,16 @@ def _add_mesh(
         positions = integer(attributes, "POSITION", f"{where}.attributes")
         if positions not in bases:
             points = document.accessor(positions, 3).astype(np.float64)
-            bases[positions] = (head.vertex_count, len(points))
+            base = head.vertex_count
             head.vertex_count += len(points)
             _check_total(head)
             world = carriers
             if carriers.ndim == 3:
                 world = blended(document, attributes, carriers, points, where)
             head.vertices.append(carry(world, points, move=True))
-            head.placements.append(Placement(index, number, *bases[positions], world))
-        base, count = bases[positions]
-        faces = _triangles(document, primitive, mode, count, where)
+            bases[positions] = Placement(place, index, number, base, len(points), world)
+        head.placements.append(replace(bases[positions], primitive=number))
+        faces = _triangles(document, primitive, mode, bases[positions].count, where)
         # A mirroring turns triangles inside out: turn them back.
         if np.linalg.det(carriers.reshape(-1, 4, 4)[0, :3, :3]) < 0:
             faces = faces[:, ::-1]
@@ -159,7 +158,7 @@ def _add_mesh(
         head.groups.append(Group(name, material, head.face_count, len(faces)))
         head.face_count += len(faces)
         _check_total(head)
-        head.faces.append(faces + base)
+        head.faces.append(faces + bases[positions].base)
         head.uv_faces.append(_uv_faces(document, head, attributes, uv_bases, faces, where))
 
 

@@ -1,8 +1,7 @@
-"""GLB and glTF out: one mesh whose morph targets are the poses.
+"""GLB and glTF out: the glTF file that was read with the poses as morph targets, or one mesh that has them.
 
-glTF vertex i is input vertex i; copies that carry a second texture coordinate (UV seams) come behind the V
-input vertices. Source: Khronos glTF 2.0 specification, sections 3.6 (accessors, sparse accessors), 3.7.2.2
-(morph targets).
+In that mesh glTF vertex i is input vertex i; copies that carry a second texture coordinate (UV seams) come behind the
+V input vertices. Source: Khronos glTF 2.0 specification, sections 3.7.2.2 (morph targets) and 4 (GLB).
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ import numpy as np
 
 from raf_runtime.errors import OutputError
 from raf_sdk.io._atomic import replacing
+from raf_sdk.io._gltf_amend import amended
+from raf_sdk.io._gltf_buffer import STILL, Buffer, index_type, shape_accessors
 from raf_sdk.io._shading import smooth_normals
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_glb", "write_gltf"]
 
-_FLOAT, _UINT16, _UINT32 = 5126, 5123, 5125
-_VERTEX_DATA, _INDEX_DATA = 34962, 34963
-_STILL: Final = 1e-6  # of the bounding-box diagonal: shorter displacements are left out
+_INDEX_DATA: Final = 34963
 _MATTE: Final = {"metallicFactor": 0.0, "roughnessFactor": 0.7}  # without it, viewers draw polished metal
 
 
@@ -40,17 +39,19 @@ def write_glb(rig: Rig, path: Path) -> None:
     rig
         What to write.
     path
-        The ``.glb`` file.
+        The ``.glb`` file, or ``.vrm``.
 
     Raises
     ------
     OutputError
-        The result would pass the 4 GiB that the container can hold.
+        The result would pass the 4 GiB that the container can hold, or would be no VRM.
     OSError
         The file cannot be written.
     """
-    buffer = _Buffer()
-    text = _json(_document(rig, buffer, None))
+    document, buffer = _document(rig, None)
+    if path.suffix.lower() == ".vrm" and not {"VRM", "VRMC_vrm"} & set(document.get("extensions", ())):
+        raise OutputError(f"{path} would be no VRM, for the mesh was not read from one; save as .glb instead")
+    text = _json(document)
     text += b" " * (-len(text) % 4)
     total = 12 + 8 + len(text) + 8 + buffer.size
     if total >= 1 << 32:
@@ -87,8 +88,8 @@ def write_gltf(rig: Rig, path: Path) -> None:
             raise OutputError(
                 f"{binary} exists and may belong to the input {source}; save as .glb or elsewhere"
             )
-    buffer = _Buffer()
-    text = _json(_document(rig, buffer, binary.name))
+    document, buffer = _document(rig, binary.name)
+    text = _json(document)
     with replacing(path) as file, replacing(binary) as binary_file:
         binary_file.writelines(buffer.parts)
         file.write(text)
@@ -102,55 +103,26 @@ def _uint32(*values: int) -> bytes:
     return b"".join(value.to_bytes(4, "little") for value in values)
 
 
-class _Buffer:
-    """The binary half of the file, with the views and accessors that describe it."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.size = 0
-        self.views: list[dict[str, Any]] = []
-        self.accessors: list[dict[str, Any]] = []
-
-    def view(self, data: bytes, target: int | None = None) -> int:
-        entry = {"buffer": 0, "byteOffset": self.size, "byteLength": len(data)}
-        self.views.append(entry if target is None else {**entry, "target": target})
-        padding = b"\0" * (-len(data) % 4)
-        self.parts += [data, padding]
-        self.size += len(data) + len(padding)
-        return len(self.views) - 1
-
-    def accessor(self, **entry: Any) -> int:
-        self.accessors.append(entry)
-        return len(self.accessors) - 1
-
-    def vertex_data(self, values: NDArray[np.float32], *, bounds: bool = False) -> int:
-        """An accessor over (n, 2 or 3) float32 with a view of its own."""
-        entry = _bounds(values) if bounds else {}
-        view = self.view(values.tobytes(), _VERTEX_DATA)
-        kind = f"VEC{values.shape[1]}"
-        return self.accessor(bufferView=view, componentType=_FLOAT, count=len(values), type=kind, **entry)
+def _document(rig: Rig, uri: str | None) -> tuple[dict[str, Any], Buffer]:
+    """The JSON half of the file and the binary half, which goes by that name."""
+    found = amended(rig)
+    root, buffer = _one_mesh(rig) if found is None else found
+    own = {"byteLength": buffer.size} if uri is None else {"byteLength": buffer.size, "uri": uri}
+    return {**root, "accessors": buffer.accessors, "bufferViews": buffer.views, "buffers": [own]}, buffer
 
 
-def _bounds(values: NDArray[np.float32]) -> dict[str, list[float]]:
-    columns = np.ascontiguousarray(
-        values.T
-    )  # along the short rows of values, reductions take ten times as long
-    return {"min": columns.min(axis=1).tolist(), "max": columns.max(axis=1).tolist()}
-
-
-def _document(rig: Rig, buffer: _Buffer, uri: str | None) -> dict[str, Any]:
-    mesh = rig.mesh
+def _one_mesh(rig: Rig) -> tuple[dict[str, Any], Buffer]:
+    buffer, mesh = Buffer(), rig.mesh
     source, corners, uvs = _split_seams(mesh)
     attributes = {"POSITION": buffer.vertex_data(mesh.vertices[source], bounds=True)}
     attributes["NORMAL"] = buffer.vertex_data(smooth_normals(mesh.vertices, mesh.faces)[source])
     if uvs is not None:
         attributes["TEXCOORD_0"] = buffer.vertex_data(uvs)
-    index_type, index_code = (np.uint16, _UINT16) if len(source) < 1 << 16 else (np.uint32, _UINT32)
-    targets = [
-        {"POSITION": accessor} for accessor in _morph_targets(rig, source, buffer, index_type, index_code)
-    ]
+    still = STILL * float(np.linalg.norm(np.ptp(rig.vertices.astype(np.float64), axis=0)))
+    targets = [{"POSITION": accessor} for accessor in shape_accessors(buffer, rig.deltas, source, still)]
 
-    triangles = corners[mesh.triangle_corners].astype(index_type)
+    kind, index_code = index_type(len(source))
+    triangles = corners[mesh.triangle_corners].astype(kind)
     runs = _faces_by_material(mesh)
     view = buffer.view(np.concatenate([triangles[run] for _, run in runs]).tobytes(), _INDEX_DATA)
     primitives: list[dict[str, Any]] = []
@@ -169,17 +141,15 @@ def _document(rig: Rig, buffer: _Buffer, uri: str | None) -> dict[str, Any]:
     morphing = (
         {"weights": [0.0] * len(targets), "extras": {"targetNames": list(rig.names)}} if targets else {}
     )
-    return {
+    root = {
         "asset": {"version": "2.0", "generator": "raf-sdk"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"name": name, "mesh": 0}],
         "meshes": [{"name": name, "primitives": primitives, **morphing}],
         "materials": materials,
-        "accessors": buffer.accessors,
-        "bufferViews": buffer.views,
-        "buffers": [{"byteLength": buffer.size} if uri is None else {"byteLength": buffer.size, "uri": uri}],
     }
+    return root, buffer
 
 
 def _faces_by_material(mesh: Mesh) -> list[tuple[str | None, NDArray[np.int64]]]:
@@ -232,54 +202,3 @@ def _split_seams(mesh: Mesh) -> tuple[NDArray[np.int64], NDArray[np.int64], NDAr
     uvs[target] = values[pairs % len(values)].view(np.float32).reshape(-1, 2)
     uvs[:, 1] = 1 - uvs[:, 1]
     return source, corners, uvs
-
-
-def _morph_targets(
-    rig: Rig,
-    source: NDArray[np.int64],
-    buffer: _Buffer,
-    index_type: type[np.uint16 | np.uint32],
-    index_code: int,
-) -> list[int]:
-    """One accessor for each pose: sparse, or dense where that is smaller; all sparse ones share two views."""
-    if not rig.names:
-        return []
-    extent = np.ptp(rig.vertices.astype(np.float64), axis=0)
-    still = _STILL * float(np.linalg.norm(extent))
-    sparse_bytes = np.dtype(index_type).itemsize + 12
-    indices: list[bytes] = []
-    values: list[bytes] = []
-    accessors: list[int] = []
-    pending: list[tuple[dict[str, Any], int, int]] = []
-    index_offset = value_offset = 0
-    for delta in rig.deltas:
-        moving = np.sqrt(np.einsum("vx,vx->v", delta, delta, dtype=np.float64)) > still
-        places = np.flatnonzero(moving[source])
-        if len(places) * sparse_bytes >= 12 * len(source):
-            accessors.append(buffer.vertex_data(np.where(moving[:, None], delta, 0)[source], bounds=True))
-            continue
-        if (
-            len(places) == 0
-        ):  # a sparse part may not be empty, and not every viewer takes an accessor without data
-            places, moved = np.zeros(1, np.int64), np.zeros((1, 3), np.float32)
-        else:
-            moved = delta[source[places]]
-        bounds = _bounds(np.pad(moved, ((0, 1), (0, 0))))  # the vertices that stay are zero
-        sparse: dict[str, Any] = {"count": len(places)}
-        pending.append((sparse, index_offset, value_offset))
-        indices.append(places.astype(index_type).tobytes())
-        values.append(moved.tobytes())
-        index_offset += len(indices[-1])
-        value_offset += len(values[-1])
-        entry = {**bounds, "sparse": sparse}
-        accessors.append(buffer.accessor(componentType=_FLOAT, count=len(source), type="VEC3", **entry))
-    if pending:
-        index_view, value_view = buffer.view(b"".join(indices)), buffer.view(b"".join(values))
-        for sparse, index_offset, value_offset in pending:
-            sparse["indices"] = {
-                "bufferView": index_view,
-                "byteOffset": index_offset,
-                "componentType": index_code,
-            }
-            sparse["values"] = {"bufferView": value_view, "byteOffset": value_offset}
-    return accessors

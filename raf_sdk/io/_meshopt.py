@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from raf_runtime.errors import MeshFileError
+from raf_sdk.io._meshopt_filters import undo_filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ def unpack(data: bytes, mode: object, filtered: object, count: int, stride: int)
     mode
         ``"ATTRIBUTES"``, ``"TRIANGLES"`` or ``"INDICES"``.
     filtered
-        ``"NONE"`` or ``"EXPONENTIAL"``; the other filters are of normals, rotations and colours.
+        See :mod:`raf_sdk.io._meshopt_filters`.
     count, stride
         How many elements of how many bytes there are.
 
@@ -58,15 +59,7 @@ def unpack(data: bytes, mode: object, filtered: object, count: int, stride: int)
         raise MeshFileError(f"meshopt mode {str(mode)[:20]!r} is unknown; export it uncompressed") from None
     except IndexError:
         raise MeshFileError("what meshopt has compressed ends too early: it is truncated") from None
-    if filtered == "EXPONENTIAL" and stride % 4 == 0:
-        # An exponent in the high byte, a whole number in the others, both signed.
-        words = unpacked.reshape(-1).view("<i4")
-        with np.errstate(over="ignore"):  # a mesh refuses what is not finite
-            values = np.ldexp((words << 8 >> 8).astype(np.float32), words >> 24)
-        return values.astype("<f4").tobytes()
-    if filtered not in (None, "NONE"):
-        raise MeshFileError(f"meshopt filter {str(filtered)[:20]!r} is not read; export it uncompressed")
-    return unpacked.tobytes()
+    return undo_filter(unpacked, filtered)
 
 
 def _attributes(data: bytes, count: int, stride: int) -> NDArray[np.uint8]:

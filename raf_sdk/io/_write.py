@@ -29,9 +29,9 @@ def write_rig(rig: Rig, path: str | os.PathLike[str]) -> None:
     rig
         What to write.
     path
-        ``.glb``; ``.gltf``, with a ``.bin`` of the same name beside it; ``.npz``, with ``names``, ``deltas``,
-        ``vertices`` and ``faces``; or ``head.obj``, which stands for a folder ``head`` with ``neutral.obj``
-        and one OBJ for each pose.
+        ``.glb``, or ``.vrm`` for a rig of one; ``.gltf``, with a ``.bin`` of the same name beside it; ``.npz``, with
+        ``names``, ``deltas``, ``vertices`` and ``faces``; or ``head.obj``, which stands for a folder ``head`` with
+        ``neutral.obj`` and one OBJ for each pose.
 
     Raises
     ------
@@ -74,6 +74,7 @@ def _write_npz(rig: Rig, path: Path) -> None:
 _WRITERS: Final[dict[str, Callable[[Rig, Path], None]]] = {
     ".glb": write_glb,
     ".gltf": write_gltf,
+    ".vrm": write_glb,
     ".obj": write_obj_folder,
     ".npz": _write_npz,
 }

@@ -102,7 +102,9 @@ class Mirror:
                 side *= 0.5
 
         # Of each pair the one that comes first in the alphabet.
-        two_at_a_time(average, [pose for pose in poses if pose <= (other := other_side(pose)) and other in poses])
+        two_at_a_time(
+            average, [pose for pose in poses if pose <= (other := other_side(pose)) and other in poses]
+        )
 
 
 def other_side(pose: str) -> str:
