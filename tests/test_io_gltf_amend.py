@@ -260,6 +260,15 @@ def no_targets(root: Json) -> None:
     root["meshes"][0]["primitives"][2]["targets"] = [3]
 
 
+def odd_weights(root: Json) -> None:
+    root["meshes"][0]["weights"] = 3
+
+
+def endless_points(root: Json) -> None:
+    points = root["meshes"][0]["primitives"][2]["attributes"]["POSITION"]
+    root["accessors"][points]["count"] = 1 << 40
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
@@ -269,6 +278,8 @@ def no_targets(root: Json) -> None:
         (no_sampler, r"has no samplers\[9\]"),
         (no_channels, "has no channels"),
         (no_targets, "not arrays of objects"),
+        (odd_weights, "weights of meshes"),
+        (endless_points, "a primitive has 1,099,511,627,776 vertices"),
     ],
 )
 def test_what_cannot_be_kept_is_named(tmp_path: Path, edit: Callable[[Any], None], message: str) -> None:

@@ -101,7 +101,9 @@ def _add_shapes(document: GltfDocument, buffer: Buffer, rig: Rig, head: GltfHead
     nodes = document.items("nodes")
     spelt = _spellings(document)
     poses = [spelt.get(name, name) for name in rig.names]
-    users = Counter(node.get("mesh") for node in nodes if isinstance(node, dict))
+    users = Counter(
+        integer(node, "mesh", "a node") for node in nodes if isinstance(node, dict) and "mesh" in node
+    )
     places: defaultdict[int, list[Placement]] = defaultdict(list)
     for place in head.placements:
         places[place.node].append(place)
@@ -128,8 +130,10 @@ def _add_shapes(document: GltfDocument, buffer: Buffer, rig: Rig, head: GltfHead
         total = len(mesh["extras"]["targetNames"])
         for weighted in (mesh, owner) if "weights" in owner else (mesh,):
             weights = weighted.get("weights", [])
-            weights = [*weights[:before], *[0.0] * (total - len(weights[:before]))]
-            weighted["weights"] = [0.0 if row in rows else weight for row, weight in enumerate(weights)]
+            if not isinstance(weights, list):
+                raise MeshFileError(f"the weights of meshes[{index}] are not an array")
+            kept = {row: weight for row, weight in enumerate(weights[:before]) if row not in rows}
+            weighted["weights"] = [kept.get(row, 0.0) for row in range(total)]
         if before:
             _widen_animations(document, buffer, node, before, total)
 
@@ -211,7 +215,10 @@ def _stays(document: GltfDocument, buffer: Buffer, primitive: dict[str, Any]) ->
     """Displacements of a primitive that are all zero."""
     attributes = document.item_or_empty(primitive, "attributes")
     positions = document.item("accessors", integer(attributes, "POSITION", "a primitive"))
-    everything = np.zeros(integer(positions, "count", "its positions"), np.int64)
+    count = integer(positions, "count", "its positions")
+    if not 0 < count <= MAX_ELEMENTS:
+        raise MeshFileError(f"a primitive has {count:,} vertices; 1 to {MAX_ELEMENTS:,} are read")
+    everything = np.zeros(count, np.int64)
     return shape_accessors(buffer, [np.zeros((1, 3), np.float32)], everything, 0.0)[0]
 
 
