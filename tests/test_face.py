@@ -41,7 +41,7 @@ def test_what_lies_around_the_face_is_told_from_what_is_in_it(name: str) -> None
     face = int(surface.component[surface.from_input[0]])
     arguments = surface.vertices, surface.faces, surface.component
     assert skin_of(*arguments) == face
-    own, around = own_parts(*arguments), around_the_face(*arguments)
+    own, around = own_parts(*arguments), around_the_face(*arguments, surface.areas)
     assert own[face] and not around[face]
     assert own[part] == (name in OWN)
     assert around[part] == (name in AROUND)
@@ -50,5 +50,6 @@ def test_what_lies_around_the_face_is_told_from_what_is_in_it(name: str) -> None
 def test_of_a_mesh_with_nothing_where_a_face_would_be_the_largest_part_is_the_skin() -> None:
     far = trimesh.util.concatenate([block((9, 9, 9), (12, 12, 12)), block((5, 5, 5), (6, 6, 6))])
     surface = Surface.build(far.vertices, far.faces)
-    assert skin_of(surface.vertices, surface.faces, surface.component) == 0
-    assert np.array_equal(around_the_face(surface.vertices, surface.faces, surface.component), [False, True])
+    arguments = surface.vertices, surface.faces, surface.component
+    assert skin_of(*arguments) == 0
+    assert np.array_equal(around_the_face(*arguments, surface.areas), [False, True])

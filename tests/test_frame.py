@@ -176,13 +176,13 @@ def test_a_mask_gets_almost_the_frame_of_its_head(head: tuple[Doubles, Triangles
 
 def test_runtime_computes_what_training_computed(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    from raf_training.frame_training import MapNet, network_arrays
+    from raf_training.frame_training import MapNet, save_network
 
     torch.manual_seed(0)
     trained = {name: MapNet() for name in ("coarse", "fine", "sharp")}
-    arrays = {key: value for name in trained for key, value in network_arrays(name, trained[name]).items()}
-    np.savez(tmp_path / "frame.npz", allow_pickle=False, **arrays)
-    networks = FrameNetworks.load(tmp_path / "frame.npz")
+    for name, network in trained.items():
+        save_network(network, tmp_path / f"frame_{name}.onnx")
+    networks = FrameNetworks.load(tmp_path)
     rng = np.random.default_rng(0)
     maps = rng.normal(size=(3, CELLS, CELLS, 5)).astype(np.float32)
     with torch.no_grad():

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from raf_runtime.surface import face_areas
+from raf_runtime.surface import all_corners, face_areas
 
 __all__ = ["around_the_face", "outside_the_face", "own_parts", "skin_of"]
 
@@ -41,9 +41,10 @@ def skin_of(points: Doubles, faces: NDArray[np.int64], component: NDArray[np.int
         Connected component of every vertex, numbered by falling area.
     """
     inside = np.ones(len(faces), dtype=bool)
-    for along, low, high in zip(points.T, *FEATURES, strict=True):
-        middle = along.take(faces).sum(axis=1) / 3
-        inside &= (middle > low) & (middle < high)
+    for along, low, high in zip(points.T, *(3 * FEATURES), strict=True):
+        a, b, c = along.take(faces.T)
+        tripled = a + b + c
+        inside &= (tripled > low) & (tripled < high)
     if not inside.any():
         return 0
     faces = faces[inside]
@@ -59,18 +60,29 @@ def own_parts(points: Doubles, faces: NDArray[np.int64], component: NDArray[np.i
 
 def outside_the_face(points: Doubles) -> NDArray[np.bool_]:
     """Which of the canonical points (S, 3) lie outside the box around the face."""
-    return ((points < FACE[0]) | (points > FACE[1])).any(axis=1)
+    return ~_within(points, FACE)
+
+
+def _within(points: Doubles, box: Doubles) -> NDArray[np.bool_]:
+    within = np.ones(len(points), dtype=bool)
+    for along, low, high in zip(points.T, *box, strict=True):
+        within &= (along >= low) & (along <= high)
+    return within
 
 
 def around_the_face(
-    points: Doubles, faces: NDArray[np.int64], component: NDArray[np.int64]
+    points: Doubles, faces: NDArray[np.int64], component: NDArray[np.int64], areas: Doubles
 ) -> NDArray[np.bool_]:
-    """Whether each component, (C,), lies around the face rather than in it; arguments as of :func:`skin_of`."""
+    """Whether each component, (C,), lies around the face rather than in it; arguments as of :func:`skin_of`.
+
+    Areas (T,) are of the triangles.
+    """
     box = FACE.copy()
     box[0, 2] = THROAT
-    outside = ((points < box[0]) | (points > box[1])).any(axis=1)[faces].any(axis=1)
-    chin = ~outside & (points[faces, 1].max(axis=1) < BEARD)
-    part, areas = component[faces[:, 0]], face_areas(points, faces)
+    within = _within(points, box)
+    outside = ~all_corners(within, faces)
+    chin = all_corners(within & (points[:, 1] < BEARD), faces)
+    part = component[faces[:, 0]]
     total, beyond, hanging = (np.bincount(part, areas * which) for which in (1, outside, chin))
     around = (beyond > total / 2) & (hanging < total / 4)
     around[skin_of(points, faces, component)] = False

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import as_file, files
+from importlib.resources import files
 from typing import Final
 
 import numpy as np
@@ -31,7 +31,7 @@ from raf_runtime.rigid import axis_rotations
 from raf_runtime.soup import Soup, facing, squares
 from raf_runtime.surface import cross
 
-__all__ = ["AXIS_ROTATIONS", "COARSE_RADIUS", "HEAD_CENTRE", "Frame", "estimate_frame"]
+__all__ = ["AXIS_ROTATIONS", "COARSE_RADIUS", "HEAD_CENTRE", "Frame", "estimate_frame", "shipped_networks"]
 
 Doubles = NDArray[np.float64]
 
@@ -130,9 +130,9 @@ class Frame:
 
 
 @cache
-def _shipped_networks() -> FrameNetworks:
-    with as_file(files("raf_runtime") / "frame.npz") as path:
-        return FrameNetworks.load(path)
+def shipped_networks() -> FrameNetworks:
+    """The networks of the package."""
+    return FrameNetworks.load(files("raf_runtime"))
 
 
 def estimate_frame(
@@ -157,7 +157,7 @@ def estimate_frame(
     component : (S,) int64, optional
         Connected component of every vertex, so that hats and hair can be told from the face that they would turn.
     """
-    networks = networks or _shipped_networks()
+    networks = networks or shipped_networks()
     centre = vertices.mean(axis=0)
     # Translation is taken out before anything is computed from products of coordinates.
     soup = Soup.build(vertices - centre, faces)

@@ -5,25 +5,41 @@ Axis legend: B maps at once, N points, G = 32 cells along a side of a map, C cha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, fields
+from importlib.resources.abc import Traversable
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CELLS", "EXTENT", "LAYER", "FrameNetworks", "Guess", "MapNetwork", "front_map"]
+from raf_runtime.packages import import_onnxruntime
+
+__all__ = [
+    "CELLS",
+    "CHANNELS",
+    "EXTENT",
+    "LAYER",
+    "MAPS",
+    "OUTPUTS",
+    "FrameNetworks",
+    "Guess",
+    "MapNetwork",
+    "front_map",
+]
 
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
-Layers = tuple[tuple[Floats, Floats], ...]
 
 # A map shows what is this far from its middle to all sides: in canonical units, brow, ears and jaw.
 EXTENT: Final = 2.4
 CELLS: Final = 32
 # What lies deeper than this under the foremost point of its cell does not show.
 LAYER: Final = 0.2
-_CHANNELS: Final = 5
+CHANNELS: Final = 5
+# What a network says of a map: uprightness, two axes, three anchors.
+OUTPUTS: Final = 1 + 2 * 3 + 3 * 3
+# Name of the maps in the files of the networks.
+MAPS: Final = "maps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,42 +62,31 @@ class Guess:
 
     @classmethod
     def split(cls, outputs: Floats) -> Guess:
-        """Take the outputs (B, 16) of a network apart."""
+        """Take the outputs (B, OUTPUTS) of a network apart."""
         wide = outputs.astype(np.float64)
         return cls(wide[:, 0], wide[:, 1:7].reshape(-1, 2, 3), wide[:, 7:].reshape(-1, 3, 3))
 
 
-@dataclass(frozen=True, slots=True)
 class MapNetwork:
-    """Convolutions of 3 x 3 cells, all but the first in steps of two cells, and a perceptron.
+    """Convolutions of 3 x 3 cells and a perceptron, in ONNX Runtime.
 
-    Attributes
+    Parameters
     ----------
-    convolution : tuple of ((3 * 3 * C_in, C_out), (C_out,)) float32
-    head : tuple of ((C_in, C_out), (C_out,)) float32
+    model
+        An ONNX file of :mod:`raf_training.frame_file`.
     """
 
-    convolution: Layers
-    head: Layers
+    def __init__(self, model: bytes) -> None:
+        runtime = import_onnxruntime()
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3
+        # Its products are small, and the spectrum is found beside it.
+        options.intra_op_num_threads = 1
+        self._session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, maps: Floats) -> Guess:
         """Look at maps (B, G, G, C)."""
-        x = maps
-        for i, (weight, bias) in enumerate(self.convolution):
-            size, side = len(x), x.shape[1]
-            padded = np.zeros((size, side + 2, side + 2, x.shape[3]), dtype=np.float32)
-            padded[:, 1:-1, 1:-1] = x
-            windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
-            if i > 0:
-                windows, side = windows[:, ::2, ::2], side // 2
-            # (B, G, G, C, 3, 3) -> rows of 3 x 3 x C, for one large product instead of many small ones
-            rows = windows.transpose(0, 1, 2, 4, 5, 3).reshape(size * side * side, -1)
-            x = _rectified(rows @ weight, bias).reshape(size, side, side, -1)
-        x = x.reshape(len(x), -1)
-        for weight, bias in self.head[:-1]:
-            x = _rectified(x @ weight, bias)
-        weight, bias = self.head[-1]
-        return Guess.split(x @ weight + bias)
+        return Guess.split(self._session.run(None, {MAPS: maps})[0])
 
 
 def front_map(points: Doubles, directions: Doubles) -> Floats:
@@ -111,11 +116,11 @@ def front_map(points: Doubles, directions: Doubles) -> Floats:
     place, values = place[shown], [depth[shown]]
     values += [along[seen][shown] for along in np.moveaxis(directions, -1, 0)]
     count = np.bincount(place, minlength=cells)
-    mean = np.empty((cells, _CHANNELS), dtype=np.float32)
+    mean = np.empty((cells, CHANNELS), dtype=np.float32)
     mean[:, 0] = count > 0
     for channel, value in enumerate(values, 1):
         mean[:, channel] = np.bincount(place, value, cells) / np.maximum(count, 1)
-    return mean.reshape(*z.shape[:-1], CELLS, CELLS, _CHANNELS)
+    return mean.reshape(*z.shape[:-1], CELLS, CELLS, CHANNELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,21 +132,6 @@ class FrameNetworks:
     sharp: MapNetwork
 
     @classmethod
-    def load(cls, path: Path) -> FrameNetworks:
-        """Read arrays ``NETWORK.STAGE.LAYER.weight`` and ``...bias`` of an ``.npz`` file, without pickle."""
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name].astype(np.float32) for name in archive.files}
-
-        def layers(stage: str) -> Layers:
-            count = sum(name.startswith(stage) for name in arrays) // 2
-            return tuple((arrays[f"{stage}.{i}.weight"], arrays[f"{stage}.{i}.bias"]) for i in range(count))
-
-        def network(name: str) -> MapNetwork:
-            return MapNetwork(layers(f"{name}.convolution"), layers(f"{name}.head"))
-
-        return cls(network("coarse"), network("fine"), network("sharp"))
-
-
-def _rectified(x: Floats, bias: Floats) -> Floats:
-    x += bias
-    return np.maximum(x, 0, out=x)
+    def load(cls, folder: Traversable) -> FrameNetworks:
+        """Read ``frame_coarse.onnx``, ``frame_fine.onnx`` and ``frame_sharp.onnx``."""
+        return cls(*(MapNetwork((folder / f"frame_{field.name}.onnx").read_bytes()) for field in fields(cls)))

@@ -17,7 +17,7 @@ from raf_runtime.face import around_the_face
 from raf_runtime.frame import HEAD_CENTRE, Frame, estimate_frame
 from raf_runtime.operators import Operators, Spectrum, TangentGradient, vertex_normals
 from raf_runtime.parts import Parts
-from raf_runtime.surface import Surface, face_area_vectors, face_areas
+from raf_runtime.surface import Surface, all_corners, face_area_vectors
 from raf_runtime.symmetry import Mirror
 from raf_runtime.threads import blas_on_one_thread, two_at_a_time
 
@@ -158,9 +158,10 @@ def head_on_body(surface: Surface, frame: Frame, faces: NDArray[np.integer]) -> 
 def bare_head(surface: Surface, frame: Frame, faces: NDArray[np.integer]) -> NDArray[np.integer] | None:
     """Those of the input's triangles (T, 3) that are a head without body, hat and hair; None if that is all of it."""
     head, points = _head(surface, frame), frame.to_canonical(surface.vertices)
-    bare = head & ~around_the_face(points, surface.faces, surface.component)[surface.component]
-    areas = face_areas(points, surface.faces)
-    worn = 1 - areas[bare[surface.faces].all(axis=1)].sum() / areas[head[surface.faces].all(axis=1)].sum()
+    around = around_the_face(points, surface.faces, surface.component, surface.areas)
+    bare = head & ~around[surface.component]
+    left, whole = (surface.areas[all_corners(which, surface.faces)].sum() for which in (bare, head))
+    worn = 1 - left / whole
     return _those_between(surface, bare if WORN < worn < 1 else head, faces)
 
 
@@ -168,20 +169,20 @@ def _head(surface: Surface, frame: Frame) -> NDArray[np.bool_]:
     """Which vertices (S,) are head; all, where there is little else."""
     points = frame.to_canonical(surface.vertices)
     near = np.linalg.norm(points - NECK, axis=1) < REACH
-    areas, inside = face_areas(points, surface.faces), near[surface.faces].all(axis=1)
-    return near if 0 < areas[inside].sum() < (1 - BODY) * areas.sum() else np.ones_like(near)
+    inside = surface.areas[all_corners(near, surface.faces)].sum()
+    return near if 0 < inside < (1 - BODY) * surface.areas.sum() else np.ones_like(near)
 
 
 def _those_between(
     surface: Surface, kept: NDArray[np.bool_], faces: NDArray[np.integer]
 ) -> NDArray[np.integer] | None:
-    return None if kept.all() else faces[kept[surface.from_input[faces]].all(axis=1)]
+    return None if kept.all() else faces[all_corners(kept[surface.from_input], faces)]
 
 
 def _is_one_piece(surface: Surface) -> bool:
     """Whether the largest part is most of the surface: there is hardly a body, hat or hair to leave out then."""
-    areas = face_areas(surface.vertices, surface.faces)
-    return bool(areas[surface.component[surface.faces[:, 0]] == 0].sum() > ONE_PIECE * areas.sum())
+    largest = surface.areas[surface.component[surface.faces[:, 0]] == 0].sum()
+    return bool(largest > ONE_PIECE * surface.areas.sum())
 
 
 def _spectrum(surface: Surface, eigenpairs: int) -> tuple[Spectrum, float]:

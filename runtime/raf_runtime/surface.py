@@ -15,7 +15,7 @@ from scipy.sparse import csgraph
 from raf_runtime.errors import MeshError
 from raf_runtime.threads import two_at_a_time
 
-__all__ = ["Surface"]
+__all__ = ["Surface", "all_corners", "cross", "face_area_vectors", "face_areas"]
 
 # Two positions closer than this fraction of the bounding-box diagonal are one position: wide enough for the
 # rounding of a float32 file and a node transform, far below the distance between closed lips.
@@ -38,6 +38,8 @@ class Surface:
         Surface vertex of every input vertex, -1 where no triangle uses it.
     component : (S,) int64
         Connected component of every surface vertex, numbered by falling area.
+    areas : (T,) float64
+        Of the triangles.
     set_aside : int
         Number of input triangles left out: repeated corners or duplicates of another triangle.
     """
@@ -46,6 +48,7 @@ class Surface:
     faces: NDArray[np.int64]
     from_input: NDArray[np.int64]
     component: NDArray[np.int64]
+    areas: NDArray[np.float64]
     set_aside: int
 
     @classmethod
@@ -87,6 +90,7 @@ class Surface:
             welded_faces,
             from_input,
             _components(welded_faces, areas, len(position)),
+            areas,
             len(triangles) - int(keep.sum()),
         )
 
@@ -103,6 +107,12 @@ class Surface:
         if (unused := self.from_input < 0).any():
             result[:, unused] = 0
         return result
+
+
+def all_corners(which: NDArray[np.bool_], faces: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Of which triangles (T, 3) all corners are among some of the vertices (S,)."""
+    a, b, c = which.take(faces.T)
+    return a & b & c
 
 
 def face_areas(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:

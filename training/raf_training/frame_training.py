@@ -2,8 +2,8 @@
 
 They learn from maps of :mod:`raf_training.frame_clouds`. The loss is the distance of the three anchors in units
 plus the distance of the two axes, where the head is nearly upright; everywhere, the networks also learn how
-upright it is. The third network, for plain human heads, is taken over from a file: it was trained before there
-were outfits and animals, by this module as of commit 236b703, where it is the second.
+upright it is. The third network, for plain human heads, stays: it was trained before there were outfits and animals,
+by this module as of commit 236b703, where it is the second.
 
 Axis legend: B maps of a batch, G cells.
 """
@@ -11,7 +11,7 @@ Axis legend: B maps of a batch, G cells.
 from __future__ import annotations
 
 import argparse
-from importlib.resources import files
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
@@ -21,20 +21,21 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from raf_runtime.frame_networks import CELLS, FrameNetworks
+from raf_runtime.frame import shipped_networks
+from raf_runtime.frame_networks import CELLS, OUTPUTS, MapNetwork
 from raf_training.data.rig_source import RigSource
 from raf_training.data.rocketbox import load_rocketbox
 from raf_training.data.sources import load_sources
 from raf_training.data.wardrobe import load_wardrobe
 from raf_training.frame_check import check_frames
 from raf_training.frame_clouds import Batch, CloudPool
+from raf_training.frame_file import Layers, write_network
 from raf_training.frame_heads import POINTS, Head
 
-__all__ = ["MapNet", "frame_loss", "network_arrays", "train_network"]
+__all__ = ["MapNet", "frame_loss", "save_network", "train_network"]
 
 Kind = Literal["coarse", "fine"]
 KINDS: Final[tuple[Kind, ...]] = ("coarse", "fine")
-OUTPUTS: Final = 1 + 2 * 3 + 3 * 3
 # How often each family is drawn. The three animals have one identity each, but are warped every time.
 SHARES: Final = {"ict": 0.21, "makehuman": 0.23, "vitruvian": 0.18, "animals": 0.17, "rocketbox": 0.21}
 SAMPLES: Final = {"coarse": 2048, "fine": POINTS}
@@ -97,7 +98,7 @@ def frame_loss(network: nn.Module, batch: Batch) -> Tensor:
     return placed + 2 * (uprightness - cosine).abs().mean()
 
 
-def train_network(kind: Kind, pool: CloudPool, steps: int, seed: int) -> nn.Module:
+def train_network(kind: Kind, pool: CloudPool, steps: int, seed: int) -> MapNet:
     """Train one network; the learning rate falls to zero along half a cosine."""
     torch.manual_seed(seed)
     network = MapNet()
@@ -120,27 +121,27 @@ def train_network(kind: Kind, pool: CloudPool, steps: int, seed: int) -> nn.Modu
     return network
 
 
-def network_arrays(name: str, network: nn.Module) -> dict[str, np.ndarray]:
-    """Weights as the runtime reads them: (..., C_in, C_out) flattened to two axes, half precision."""
-    arrays: dict[str, np.ndarray] = {}
-    for key, value in network.state_dict().items():
-        array = value.movedim(0, -1) if key.endswith("weight") else value
-        if array.dim() == 4:  # (C_in, 3, 3, C_out) -> rows of 3 x 3 x C_in
-            array = array.permute(1, 2, 0, 3).flatten(0, 2)
-        arrays[f"{name}.{key}"] = array.numpy().astype(np.float16)
-    return arrays
+def save_network(network: MapNet, path: Path) -> None:
+    """Write a network as the runtime reads it."""
+    state = network.state_dict()
+
+    def layers(part: str, count: int) -> Layers:
+        names = (f"{part}.{i}" for i in range(count))
+        return [(state[f"{name}.weight"].numpy(), state[f"{name}.bias"].numpy()) for name in names]
+
+    convolution, head = len(network.convolution), len(network.head)
+    write_network(path, layers("convolution", convolution), layers("head", head))
 
 
 def main() -> None:
-    """Train the networks, write all three, and print how well they do on identities they have not seen."""
+    """Train two networks, write them, and print how well all three do on identities they have not seen."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the archives that raf-data makes")
-    parser.add_argument("--output", type=Path, required=True, help="the .npz file to write")
     parser.add_argument(
-        "--sharp",
+        "--output",
         type=Path,
-        default=files("raf_runtime") / "frame.npz",
-        help="the .npz file to take the third network from (that of the package)",
+        required=True,
+        help="the folder to write frame_coarse.onnx and frame_fine.onnx to",
     )
     parser.add_argument("--heads", type=int, default=1500, help="heads in the pool (1500)")
     parser.add_argument("--steps", type=float, default=1.0, help="factor of the number of steps (1)")
@@ -159,24 +160,17 @@ def main() -> None:
         if (members := [head for head in heads if _family(head) == family])
     ]
     wardrobe = load_wardrobe(arguments.data)
-    arrays = _sharp_arrays(arguments.sharp)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    trained: dict[str, MapNetwork] = {}
     for kind in KINDS:
         pool = CloudPool(families, wardrobe, arguments.heads, arguments.seed, REACH[kind])
         steps = round(arguments.steps * STEPS[kind])
-        arrays |= network_arrays(kind, train_network(kind, pool, steps, arguments.seed))
-    temporary = arguments.output.with_name(f".{arguments.output.name}")
-    np.savez_compressed(temporary, allow_pickle=False, **arrays)
-    temporary.replace(arguments.output)
-    networks = FrameNetworks.load(arguments.output)
+        path = arguments.output / f"frame_{kind}.onnx"
+        save_network(train_network(kind, pool, steps, arguments.seed), path)
+        trained[kind] = MapNetwork(path.read_bytes())
+    networks = replace(shipped_networks(), **trained)
     for line in check_frames(sources, rocketbox, networks, heads=60, seed=arguments.seed + 1):
         tqdm.write(line)
-
-
-def _sharp_arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    last = "sharp" if "sharp.head.0.weight" in arrays else "fine"
-    return {name.replace(last, "sharp"): array for name, array in arrays.items() if name.startswith(last)}
 
 
 def _family(head: Head) -> str:
