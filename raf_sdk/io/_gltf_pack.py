@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from raf_runtime.errors import MeshFileError
 from raf_sdk.io._gltf_document import MESHOPT, GltfDocument, integer
+from raf_sdk.io._images import image_type
 
 if TYPE_CHECKING:
     from raf_sdk.io._gltf_buffer import Buffer
@@ -18,13 +19,6 @@ __all__ = ["pack"]
 
 # As much as a GLB file can hold.
 _MOST: Final = 1 << 32
-# How images of the formats that glTF knows begin, with those of its extensions.
-_IMAGES: Final = {
-    b"\x89PNG": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"RIFF": "image/webp",
-    b"\xabKTX 20": "image/ktx2",
-}
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -91,7 +85,7 @@ def _take_in(document: GltfDocument, buffer: Buffer, image: dict[str, Any], wher
     except MeshFileError as error:
         _LOG.warning("%s stays a file of its own: %s", where, error)
         return
-    kind = next((kind for start, kind in _IMAGES.items() if data.startswith(start)), None)
+    kind = image_type(data)
     if kind is None or buffer.size + len(data) >= _MOST:
         _LOG.warning(
             "%s (%s) stays a file of its own: glTF knows no such image, or it is too large", where, uri[:60]

@@ -15,6 +15,7 @@ from raf_runtime.errors import OutputError
 from raf_sdk.io._atomic import replacing
 from raf_sdk.io._gltf_amend import amended
 from raf_sdk.io._gltf_buffer import STILL, Buffer, index_type, shape_accessors
+from raf_sdk.io._gltf_materials import Materials
 from raf_sdk.io._shading import smooth_normals
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["write_glb", "write_gltf"]
 
 _INDEX_DATA: Final = 34963
-_MATTE: Final = {"metallicFactor": 0.0, "roughnessFactor": 0.7}  # without it, viewers draw polished metal
 
 
 def write_glb(rig: Rig, path: Path) -> None:
@@ -126,7 +126,7 @@ def _one_mesh(rig: Rig) -> tuple[dict[str, Any], Buffer]:
     runs = _faces_by_material(mesh)
     view = buffer.view(np.concatenate([triangles[run] for _, run in runs]).tobytes(), _INDEX_DATA)
     primitives: list[dict[str, Any]] = []
-    materials: list[dict[str, Any]] = []
+    materials = Materials(buffer, mesh.source)
     offset = 0
     for name, run in runs:
         count = 3 * len(run)
@@ -134,9 +134,8 @@ def _one_mesh(rig: Rig) -> tuple[dict[str, Any], Buffer]:
             bufferView=view, byteOffset=offset, componentType=index_code, count=count, type="SCALAR"
         )
         offset += count * triangles.itemsize
-        primitive = {"attributes": attributes, "indices": indices, "material": len(materials)}
+        primitive = {"attributes": attributes, "indices": indices, "material": materials.add(name)}
         primitives.append({**primitive, "targets": targets} if targets else primitive)
-        materials.append({**({"name": name} if name else {}), "pbrMetallicRoughness": _MATTE})
     name = mesh.source.stem if mesh.source is not None else "head"
     morphing = (
         {"weights": [0.0] * len(targets), "extras": {"targetNames": list(rig.names)}} if targets else {}
@@ -147,7 +146,7 @@ def _one_mesh(rig: Rig) -> tuple[dict[str, Any], Buffer]:
         "scenes": [{"nodes": [0]}],
         "nodes": [{"name": name, "mesh": 0}],
         "meshes": [{"name": name, "primitives": primitives, **morphing}],
-        "materials": materials,
+        **materials.lists(),
     }
     return root, buffer
 
