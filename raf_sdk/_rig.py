@@ -121,9 +121,9 @@ class Rig:
 
         ``.glb``, ``.gltf`` (and its ``.bin``): the file that the mesh was read from, if that was GLB, glTF or VRM, with
         the poses as named morph targets of all of its meshes that move, and everything else in it as it was, but for
-        compressed data, which is unpacked; otherwise one mesh, with the colours and textures of an OBJ. ``.vrm``: the same, of a VRM. ``.npz``: ``names``,
-        ``deltas``, ``vertices``, ``faces``. ``head.obj``: a folder ``head/`` with ``neutral.obj`` and one OBJ for
-        each pose.
+        compressed data, which is unpacked; otherwise one mesh, with the colours and textures of an OBJ. ``.vrm``: the
+        same, of a VRM. ``.npz``: ``names``, ``deltas``, ``vertices``, ``faces``. ``head.obj``: a folder ``head/`` with
+        ``neutral.obj`` and one OBJ for each pose.
 
         Parameters
         ----------
