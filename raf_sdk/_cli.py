@@ -41,11 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.run(options) or 0
     except raf_sdk.RafError as error:
-        print(f"raf: {' '.join(str(error).split())}", file=sys.stderr)
+        _complain(error)
         return EXIT_ERROR
     except KeyboardInterrupt:
         print("raf: interrupted", file=sys.stderr)
         return EXIT_ERROR
+
+
+def _complain(error: raf_sdk.RafError) -> None:
+    print(f"raf: {' '.join(str(error).split())}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,18 +61,24 @@ def _parser() -> argparse.ArgumentParser:
 
     rig = commands.add_parser(
         "rig",
-        help="rig a head",
-        description="Rig a neutral head: predict how its vertices move in each ARKit shape. "
-        "Vertices, polygons and texture coordinates stay as they are in the file.",
+        help="rig heads",
+        description="Rig neutral heads: predict how their vertices move in each ARKit shape. "
+        "Vertices, polygons and texture coordinates stay as they are in the file. "
+        "Of several heads those that fail are named, and the exit status is 2.",
     )
-    rig.add_argument("head", metavar="HEAD", help="the neutral mesh: .obj, .ply, .stl, .glb, .gltf or .vrm")
+    rig.add_argument(
+        "heads",
+        metavar="HEAD",
+        nargs="+",
+        help="a neutral mesh: .obj, .ply, .stl, .glb, .gltf or .vrm",
+    )
     rig.add_argument(
         "-o",
         "--output",
         metavar="OUT",
         required=True,
         help="x.glb, x.gltf or x.vrm: morph targets, and all else that a HEAD of these kinds holds; x.npz: arrays; "
-        "x.obj: a folder x/ with one OBJ for each shape",
+        "x.obj: a folder x/ with one OBJ for each shape; without a suffix: a folder for a .glb or .vrm of every HEAD",
     )
     rig.add_argument(
         "--shapes",
@@ -78,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
         help="only these shapes, in this order (default: all)",
     )
     rig.add_argument(
-        "--preview", metavar="PNG", help="also draw a contact sheet: the neutral and every shape"
+        "--preview",
+        metavar="PNG",
+        help="also draw a contact sheet: the neutral and every shape; a folder for sheets, if OUT is a folder",
     )
     rig.add_argument(
         "--model",
@@ -145,23 +157,56 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
-def _rig(options: argparse.Namespace) -> None:
+def _rig(options: argparse.Namespace) -> int:
     start = time.perf_counter()
+    work = _outputs(options)
     rigger = raf_sdk.Rigger(options.model, device=options.device, cache=not options.no_cache)
-    find_poses(
-        options.shapes, rigger.names
-    )  # before the work: a misspelt name costs no minute on a large scan
-    rig = rigger.rig(options.head)
-    if options.shapes:
-        rig = rig.select(options.shapes)
-    rig.save(options.output)
-    if options.preview:
-        rig.preview(options.preview)
-    written = " and ".join(filter(None, [options.output, options.preview]))
-    print(
-        f"{written}: {len(rig.names)} shapes of {len(rig.vertices):,} vertices, "
-        f"{time.perf_counter() - start:.1f} s on {rigger.device}"
-    )
+    # Before the work: a misspelt name costs no minute on a large scan.
+    find_poses(options.shapes, rigger.names)
+    status = 0
+    for head, output, preview in work:
+        try:
+            rig = rigger.rig(head)
+            if options.shapes:
+                rig = rig.select(options.shapes)
+            rig.save(output)
+            if preview:
+                rig.preview(preview)
+        except raf_sdk.RafError as error:
+            _complain(error)
+            status = EXIT_ERROR
+        else:
+            written = " and ".join(str(path) for path in (output, preview) if path)
+            print(
+                f"{written}: {len(rig.names)} shapes of {len(rig.vertices):,} vertices, "
+                f"{time.perf_counter() - start:.1f} s on {rigger.device}"
+            )
+        start = time.perf_counter()
+    return status
+
+
+def _outputs(options: argparse.Namespace) -> list[tuple[str, Path, Path | None]]:
+    """Each head with the files to write of it; folders are made."""
+    output, preview = Path(options.output), Path(options.preview) if options.preview else None
+    if output.suffix:
+        if len(options.heads) > 1:
+            raise raf_sdk.OutputError(
+                f"{output} can hold one of {len(options.heads)} heads; give a folder, without a suffix"
+            )
+        return [(options.heads[0], output, preview)]
+    work: dict[Path, tuple[str, Path, Path | None]] = {}
+    for head in options.heads:
+        name = Path(head)
+        path = output / f"{name.stem}{'.vrm' if name.suffix.lower() == '.vrm' else '.glb'}"
+        if path in work:
+            raise raf_sdk.OutputError(f"{work[path][0]} and {head} would both become {path}; rig them apart")
+        work[path] = head, path, preview and preview / f"{path.stem}.png"
+    for folder in filter(None, (output, preview)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise raf_sdk.OutputError(f"{folder} cannot be made: {error.strerror or error}") from error
+    return list(work.values())
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 
 import raf_sdk
 from raf_runtime.contract import ARKIT_POSES
@@ -55,6 +56,37 @@ def test_a_shape_that_does_not_exist_is_an_error_and_nothing_is_written(
     assert main(["rig", head, "-o", str(tmp_path / "head.glb"), "--shapes", "jawOpne"]) == 2
     assert "did you mean 'jawOpen'?" in error_line(capsys)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_heads(head: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    points, faces = read_mesh(head).vertices, read_mesh(head).faces
+    trimesh.Trimesh(points, faces, process=False).export(tmp_path / "another.ply")
+    trimesh.Trimesh(points, faces, process=False).export(tmp_path / "damaged.glb")
+    (tmp_path / "damaged.glb").write_bytes((tmp_path / "damaged.glb").read_bytes()[:1000])
+    heads = [head, str(tmp_path / "damaged.glb"), str(tmp_path / "another.ply")]
+    out, sheets = tmp_path / "new" / "rigs", tmp_path / "sheets"
+    words = ["rig", *heads, "-o", str(out), "--preview", str(sheets), "--shapes", "jawOpen"]
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1
+    assert "damaged.glb" in said.err
+    assert said.out.count(" shapes of ") == 2
+    assert sorted(path.name for path in out.iterdir()) == ["another.glb", "head.glb"]
+    assert sorted(path.name for path in sheets.iterdir()) == ["another.png", "head.png"]
+    assert target_names(out / "another.glb") == ["jawOpen"]
+
+
+def test_heads_that_would_overwrite_each_other_are_refused(
+    head: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rig", head, "other/head.ply", "-o", str(tmp_path / "rigs")]) == 2
+    assert "would both become" in error_line(capsys)
+    assert main(["rig", head, "other.ply", "-o", str(tmp_path / "rigs.glb")]) == 2
+    assert "one of 2 heads" in error_line(capsys)
+    (tmp_path / "taken").write_text("")
+    assert main(["rig", head, "-o", str(tmp_path / "taken")]) == 2
+    assert "cannot be made" in error_line(capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
 @pytest.mark.parametrize("command", [["rig", "-o", "head.glb"], ["info"]])
