@@ -6,6 +6,7 @@ import math
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
 from raf_runtime.errors import OutputError
+from raf_runtime.threads import usable_cores
 from raf_sdk._raster import rasterize
 from raf_sdk.io._atomic import replacing
 
@@ -199,11 +201,17 @@ def contact_sheet(
     neutral = np.asarray(vertices, dtype=np.float64)
     view = frame_head(neutral, faces, rotation)
     seams = np.unique(neutral, axis=0, return_inverse=True)[1].reshape(-1)
-    for index, name in enumerate(["neutral", *names]):
+
+    def picture(index: int) -> NDArray[np.uint8]:
         moved = neutral if index == 0 else neutral + deltas[index - 1]
+        return render(moved, faces, view, size, seams)
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        pictures = list(pool.map(picture, range(count)))
+    for index, name in enumerate(["neutral", *names]):
         row, column = divmod(index, columns)
         corner = (column * tile, row * (size[1] + label))
-        sheet.paste(Image.fromarray(render(moved, faces, view, size, seams)), corner)
+        sheet.paste(Image.fromarray(pictures[index]), corner)
         middle = (corner[0] + tile / 2, corner[1] + size[1] + label / 2)
         flaw = (flaws or {}).get(name)
         draw.text(middle, name, fill=_FLAW if flaw else _INK, font=font, anchor="mm")
