@@ -183,12 +183,41 @@ def test_only_a_vrm_becomes_one(tmp_path: Path) -> None:
     rig = saved(tmp_path, b)
     with pytest.raises(OutputError, match="would be no VRM"):
         rig.save(tmp_path / "rig.vrm")
-    b.json["extensions"]["VRMC_vrm"] = {"expressions": {"preset": {}}}
+    b.json["extensions"]["VRM"] = {}
     (tmp_path / "in" / "avatar.vrm").write_bytes(b.glb())
     rig_of(tmp_path / "in" / "avatar.vrm").save(tmp_path / "rig.vrm")
-    root = opened(tmp_path / "rig.vrm").root
-    assert root["extensions"] == b.json["extensions"]
     assert len(Rig.load(tmp_path / "rig.vrm").names) == 3
+
+
+def test_avatars_get_expressions_of_the_shapes(tmp_path: Path) -> None:
+    b = with_targets(character())
+    smile, tongue = {"morphTargetBinds": [{"node": 0, "index": 0, "weight": 1}]}, {"isBinary": True}
+    b.json["extensions"]["VRMC_vrm"] = {
+        "expressions": {"preset": {"happy": smile}, "custom": {"tongueout": tongue}}
+    }
+    group = {"name": "Joy", "presetName": "joy", "binds": [{"mesh": 0, "index": 0, "weight": 100}]}
+    b.json["extensions"]["VRM"] = {"blendShapeMaster": {"blendShapeGroups": [group]}}
+    saved(tmp_path, b)
+    document = opened(tmp_path / "out" / "rig.glb")
+    nodes, meshes = document.root["nodes"], document.root["meshes"]
+    expressions = document.root["extensions"]["VRMC_vrm"]["expressions"]
+    assert expressions["preset"] == {"happy": smile}
+    assert list(expressions["custom"]) == ["tongueout", "JawOpen", "EyeBlinkLeft"]
+    assert expressions["custom"]["tongueout"] == tongue  # the author's own stay
+    groups = document.root["extensions"]["VRM"]["blendShapeMaster"]["blendShapeGroups"]
+    assert groups[0] == group
+    assert [group["name"] for group in groups[1:]] == ["JawOpen", "EyeBlinkLeft", "TongueOut"]
+    blink = expressions["custom"]["EyeBlinkLeft"]["morphTargetBinds"]
+    assert [bind["node"] for bind in blink] == [0, 1, 2]
+    for bind, old in zip(blink, groups[2]["binds"], strict=True):
+        assert bind["weight"] == 1
+        assert old == {"mesh": nodes[bind["node"]]["mesh"], "index": bind["index"], "weight": 100}
+        names = meshes[old["mesh"]]["extras"]["targetNames"]
+        assert names[bind["index"]] == "eyeBlink_L"
+    b.json["extensions"]["VRM"] = {"blendShapeMaster": {"blendShapeGroups": {}}}
+    (tmp_path / "in" / "odd.glb").write_bytes(b.glb())
+    with pytest.raises(OutputError, match="blendShapeGroups of the VRM avatar is dict, not list"):
+        rig_of(tmp_path / "in" / "odd.glb").save(tmp_path / "odd.glb")
 
 
 def test_a_rig_that_moves_nothing_changes_nothing(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """A glTF file that was read, with the shapes of its rig added; all else in it stays as it is.
 
 Materials, textures, skeleton, animations, extensions and other morph targets are kept. Meshes that move get shapes,
-others none. A target that has the name of a shape is replaced where it stands, new ones come after those that are
-there, so that whatever refers to a target by its number still means the same one.
+others none; VRM avatars get expressions of them as well. A target that has the name of a shape is replaced where it
+stands, new ones come after those that are there, so that whatever refers to a target by its number still means the same
+one.
 
 Source: Khronos glTF 2.0 specification, sections 3.7.2.2 (morph targets) and 3.11 (animations).
 
@@ -26,6 +27,7 @@ from raf_sdk.io._gltf_document import MAX_ELEMENTS, GltfDocument, integer
 from raf_sdk.io._gltf_pack import pack
 from raf_sdk.io._gltf_read import gather
 from raf_sdk.io._gltf_skin import carry
+from raf_sdk.io._vrm import Bind, add_expressions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -104,6 +106,7 @@ def _add_shapes(document: GltfDocument, buffer: Buffer, rig: Rig, head: GltfHead
     users = Counter(
         integer(node, "mesh", "a node") for node in nodes if isinstance(node, dict) and "mesh" in node
     )
+    binds: dict[str, list[Bind]] = {name: [] for name in rig.names}
     places: defaultdict[int, list[Placement]] = defaultdict(list)
     for place in head.placements:
         places[place.node].append(place)
@@ -121,8 +124,8 @@ def _add_shapes(document: GltfDocument, buffer: Buffer, rig: Rig, head: GltfHead
         owner = document.item("nodes", node) if nodes else {}
         if users[index] > 1:
             users[index] -= 1
-            mesh = deepcopy(mesh)
-            owner["mesh"] = len(document.items("meshes"))
+            mesh, index = deepcopy(mesh), len(document.items("meshes"))
+            owner["mesh"] = index
             document.items("meshes").append(mesh)
         before, rows = _add_targets(
             document, buffer, mesh, poses, {place.primitive: shapes[place.base] for place in own}
@@ -136,6 +139,10 @@ def _add_shapes(document: GltfDocument, buffer: Buffer, rig: Rig, head: GltfHead
             weighted["weights"] = [kept.get(row, 0.0) for row in range(total)]
         if before:
             _widen_animations(document, buffer, node, before, total)
+        for name, delta, row in zip(rig.names, rig.deltas[:, low:high], rows, strict=True):
+            if np.abs(delta).max() > still:
+                binds[name].append((node, index, row))
+    add_expressions(document.root, binds)
 
 
 def _spellings(document: GltfDocument) -> dict[str, str]:
@@ -167,7 +174,7 @@ def _add_targets(
     mesh: dict[str, Any],
     poses: Sequence[str],
     shapes: Mapping[int, list[int]],
-) -> tuple[int, set[int]]:
+) -> tuple[int, list[int]]:
     """Add morph targets to all primitives of a mesh, as glTF asks.
 
     Parameters
@@ -208,7 +215,7 @@ def _add_targets(
         for row, accessor in zip(rows, own or [stays] * len(rows), strict=True):
             primitive["targets"][row] = {"POSITION": accessor, **dict.fromkeys(kept, stays)}
     mesh["extras"] = {**extras, "targetNames": titles}
-    return before, set(rows)
+    return before, rows
 
 
 def _stays(document: GltfDocument, buffer: Buffer, primitive: dict[str, Any]) -> int:
