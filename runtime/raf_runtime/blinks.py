@@ -30,6 +30,9 @@ AROUND, REACH = 1.3, 1.6
 COLUMNS: Final = 32
 # The upper lid is what goes down by more than this share of what goes down most.
 WITH_LID: Final = 0.3
+# What lies this far behind the upper lid's border, in radii, is the inside of the head: 0.4 to 0.8 of sockets behind
+# the eyes of avatars, 0.2 and less of lower lids.
+BEHIND: Final = 0.3
 # Columns that are lower at rest, in radii, are corners of the eye.
 OPEN: Final = 0.05
 FEWEST: Final = 4
@@ -151,7 +154,7 @@ def close_blinks(
 def _closed(rest: Doubles, blink: Doubles, edges: Ints, radius: float, width: float) -> Doubles:
     """The blink (n, 3) of one eye, closed: ``rest (n, 3)`` about its middle, ``edges (E, 2)`` among these."""
     columns = np.linspace(-width * radius, width * radius, COLUMNS)
-    upper, lower = _sides(rest, blink, edges, columns)
+    upper, lower = _sides(rest, blink, edges, columns, BEHIND * radius)
     opening = _gaps(rest, upper, lower, columns)
     wide = opening > OPEN * radius
     if wide.sum() < FEWEST:
@@ -180,27 +183,28 @@ def _spread(values: Doubles) -> Doubles:
     return np.convolve(np.pad(largest, len(SMOOTH) // 2, mode="edge"), SMOOTH, "valid")
 
 
-def _sides(rest: Doubles, blink: Doubles, edges: Ints, columns: Doubles) -> tuple[Ints, Ints]:
-    """Edges (E, 2) of the upper lid, which goes down, and those of what lies under it."""
+def _sides(rest: Doubles, blink: Doubles, edges: Ints, columns: Doubles, behind: float) -> tuple[Ints, Ints]:
+    """Edges (E, 2) of the upper lid, which goes down, and those of what lies under it and not so far ``behind``."""
     drop = -blink[:, 1]
     down = drop > WITH_LID * drop[edges].max(initial=0)
     upper, others = edges[down[edges].all(axis=1)], edges[~down[edges].any(axis=1)]
     # Where there is no upper lid, nothing lies under it.
-    border = _border(rest, upper, columns, -1)
+    border, depth = _border(rest, upper, columns, -1)
     border[np.isinf(border)] = 2 * columns[0]
     middle = rest[others].mean(axis=1)
-    return upper, others[middle[:, 1] < np.interp(middle[:, 0], columns, border)]
+    under = middle[:, 1] < np.interp(middle[:, 0], columns, border)
+    return upper, others[under & (middle[:, 2] > np.interp(middle[:, 0], columns, depth) - behind)]
 
 
 def _gaps(place: Doubles, upper: Ints, lower: Ints, columns: Doubles) -> Doubles:
     """Height (X,) of the opening in each column; where a lid is missing there is none."""
-    gaps = _border(place, upper, columns, -1) - _border(place, lower, columns, 1)
+    gaps = _border(place, upper, columns, -1)[0] - _border(place, lower, columns, 1)[0]
     return np.where(np.isfinite(gaps), gaps, columns[0])
 
 
-def _border(place: Doubles, edges: Ints, columns: Doubles, sign: int) -> Doubles:
-    """Highest (``sign`` 1) or lowest (-1) place (X,) at which edges cross each column."""
-    x, y = place[edges, 0], place[edges, 1]
+def _border(place: Doubles, edges: Ints, columns: Doubles, sign: int) -> tuple[Doubles, Doubles]:
+    """Height and depth (X,) of the highest (``sign`` 1) or lowest (-1) place at which edges cross each column."""
+    x, y, z = (place[edges, axis] for axis in range(3))
     step = columns[1] - columns[0]
     low, high = np.sort(x, axis=1).T
     first, last = np.ceil((low - columns[0]) / step), np.floor((high - columns[0]) / step)
@@ -210,10 +214,13 @@ def _border(place: Doubles, edges: Ints, columns: Doubles, sign: int) -> Doubles
     edge = np.repeat(np.arange(len(edges)), count)
     column = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
     width = np.where(np.abs(x[:, 1] - x[:, 0]) < 1e-9, 1e-9, x[:, 1] - x[:, 0])[edge]
-    height = y[edge, 0] + (columns[column] - x[edge, 0]) / width * (y[edge, 1] - y[edge, 0])
-    border = np.full(len(columns), -np.inf)
-    np.maximum.at(border, column, sign * height)
-    return sign * border
+    along = (columns[column] - x[edge, 0]) / width
+    height = sign * (y[edge, 0] + along * (y[edge, 1] - y[edge, 0]))
+    border, depth = np.full(len(columns), -np.inf), np.zeros(len(columns))
+    np.maximum.at(border, column, height)
+    reached = height == border[column]
+    depth[column[reached]] = (z[edge, 0] + along * (z[edge, 1] - z[edge, 0]))[reached]
+    return sign * border, depth
 
 
 def _radius(points: Doubles, eye: Eye) -> float:
