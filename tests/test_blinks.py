@@ -99,6 +99,19 @@ def test_lids_close_over_an_eye_that_is_no_ball() -> None:
     assert face.gap() < 0.04
 
 
+def test_the_inside_of_a_socket_is_no_lid() -> None:
+    face = Face(0.6)
+    socket = trimesh.creation.icosphere(3, radius=0.4 * RADIUS)
+    count, size = len(face.points), len(socket.vertices)
+    face.points = np.concatenate([face.points, socket.vertices + CENTRE])
+    face.faces = np.concatenate([face.faces, socket.faces + count])
+    face.moved = np.concatenate([face.moved, np.zeros((len(POSES), size, 3), np.float32)], axis=1)
+    skin = np.concatenate([face.upper, face.lower, np.arange(count, count + size)])
+    lids = find_lids(face.points, face.faces, skin, [face.lids[0].eye])
+    close_blinks(face.points, face.moved, POSES, lids)
+    assert face.gap() < 0.04
+
+
 def test_half_a_ball_that_is_closed_behind_is_an_eye() -> None:
     ball = trimesh.creation.icosphere(3, radius=RADIUS)
     half = ball.vertices[ball.vertices[:, 2] > -1e-9]
