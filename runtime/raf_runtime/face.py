@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from raf_runtime.surface import all_corners, face_areas
+from raf_runtime.surface import all_corners, face_areas, in_box
 
 __all__ = ["around_the_face", "outside_the_face", "own_parts", "skin_of"]
 
@@ -60,14 +60,7 @@ def own_parts(points: Doubles, faces: NDArray[np.int64], component: NDArray[np.i
 
 def outside_the_face(points: Doubles) -> NDArray[np.bool_]:
     """Which of the canonical points (S, 3) lie outside the box around the face."""
-    return ~_within(points, FACE)
-
-
-def _within(points: Doubles, box: Doubles) -> NDArray[np.bool_]:
-    within = np.ones(len(points), dtype=bool)
-    for along, low, high in zip(points.T, *box, strict=True):
-        within &= (along >= low) & (along <= high)
-    return within
+    return ~in_box(points, FACE)
 
 
 def around_the_face(
@@ -79,7 +72,7 @@ def around_the_face(
     """
     box = FACE.copy()
     box[0, 2] = THROAT
-    within = _within(points, box)
+    within = in_box(points, box)
     outside = ~all_corners(within, faces)
     chin = all_corners(within & (points[:, 1] < BEARD), faces)
     part = component[faces[:, 0]]

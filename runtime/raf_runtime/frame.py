@@ -29,7 +29,7 @@ from raf_runtime.face import own_parts
 from raf_runtime.frame_networks import CELLS, EXTENT, FrameNetworks, MapNetwork, front_map
 from raf_runtime.rigid import axis_rotations
 from raf_runtime.soup import Soup, facing, squares
-from raf_runtime.surface import cross
+from raf_runtime.surface import cross, in_box
 
 __all__ = ["AXIS_ROTATIONS", "COARSE_RADIUS", "HEAD_CENTRE", "Frame", "estimate_frame", "shipped_networks"]
 
@@ -171,7 +171,9 @@ def estimate_frame(
         if max(score for score, *_ in found) < SURE:  # a face under hair, or a mask
             alone = [(piece, guess) for piece in pieces for guess in _guesses(networks.coarse, piece, 1)]
             found += [_seen(networks.fine, piece, *guess) for piece, guess in alone]
-    _, frame, samples = max(found, key=lambda seen: seen[0] - ASIDE * _aside(soup, seen[1]))
+    columns = soup.middle.T.copy()  # along them, many times faster
+    low, high = columns.min(axis=1), columns.max(axis=1)
+    _, frame, samples = max(found, key=lambda seen: seen[0] - ASIDE * _aside(low, high, seen[1]))
     seen, bare = soup, samples
     if component is not None:
         own = own_parts(frame.to_canonical(soup.vertices), faces, component)
@@ -208,9 +210,8 @@ def _seen(
     return min(second, 1.0) + SAY * min(first, 1.0), corrected, samples
 
 
-def _aside(soup: Soup, frame: Frame) -> float:
-    """How far a face is from the nearest axis through the middle of all, in extents of all."""
-    low, high = soup.middle.min(axis=0), soup.middle.max(axis=0)
+def _aside(low: Doubles, high: Doubles, frame: Frame) -> float:
+    """How far a face is from the nearest axis through the middle of all, a box, in extents of all."""
     offset = np.abs(frame.origin - (low + high) / 2) / max(float((high - low).max()), 1e-300)
     return float(np.sort(offset)[1])
 
@@ -241,7 +242,7 @@ def _look(
     """How upright a face some maps show, each of its share of the samples, and the frame corrected by them."""
     points, directions = samples
     points, directions = frame.to_canonical(points), directions @ frame.rotation.T
-    if (np.abs(points).max(axis=1, initial=0) < EXTENT).sum() < FEWEST_SEEN:
+    if in_box(points, np.outer([-1, 1], 3 * [EXTENT])).sum() < FEWEST_SEEN:
         return -1.0, frame
     directions = facing(directions, points - HEAD_CENTRE)
     both = (

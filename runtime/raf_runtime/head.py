@@ -168,7 +168,8 @@ def bare_head(surface: Surface, frame: Frame, faces: NDArray[np.integer]) -> NDA
 def _head(surface: Surface, frame: Frame) -> NDArray[np.bool_]:
     """Which vertices (S,) are head; all, where there is little else."""
     points = frame.to_canonical(surface.vertices)
-    near = np.linalg.norm(points - NECK, axis=1) < REACH
+    offset = points - NECK
+    near = np.einsum("sc,sc->s", offset, offset) < REACH**2
     inside = surface.areas[all_corners(near, surface.faces)].sum()
     return near if 0 < inside < (1 - BODY) * surface.areas.sum() else np.ones_like(near)
 

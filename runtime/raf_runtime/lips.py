@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from raf_runtime.rigid import Doubles
+from raf_runtime.surface import in_box
 
 __all__ = ["around_the_mouth", "seal_lips"]
 
@@ -36,8 +37,7 @@ REACH: Final = 0.5
 
 def around_the_mouth(points: Doubles, skin: NDArray[np.int64]) -> NDArray[np.int64]:
     """Vertices (L,) of the skin (n,) in a box around the mouth of a canonical head."""
-    place = points[skin]
-    return skin[((place > MOUTH[0]) & (place < MOUTH[1])).all(axis=1)]
+    return skin[in_box(points[skin], MOUTH)]
 
 
 def seal_lips(

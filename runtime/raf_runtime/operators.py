@@ -149,7 +149,7 @@ def vertex_normals(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> N
     """Area-weighted unit normals (S, 3); +Z where the triangles around a vertex cancel."""
     area = np.repeat(face_area_vectors(vertices, faces).T, 3, axis=1)
     total = np.stack([np.bincount(faces.ravel(), along, len(vertices)) for along in area], axis=1)
-    length = np.linalg.norm(total, axis=1, keepdims=True)
+    length = np.sqrt(np.einsum("sc,sc->s", total, total))[:, None]
     flat = length[:, 0] <= 1e-12 * max(float(length.max()), np.finfo(float).tiny)
     total[flat], length[flat] = (0.0, 0.0, 1.0), 1.0
     return total / length

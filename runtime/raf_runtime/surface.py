@@ -15,7 +15,7 @@ from scipy.sparse import csgraph
 from raf_runtime.errors import MeshError
 from raf_runtime.threads import two_at_a_time
 
-__all__ = ["Surface", "all_corners", "cross", "face_area_vectors", "face_areas"]
+__all__ = ["Surface", "all_corners", "cross", "face_area_vectors", "face_areas", "in_box"]
 
 # Two positions closer than this fraction of the bounding-box diagonal are one position: wide enough for the
 # rounding of a float32 file and a node transform, far below the distance between closed lips.
@@ -109,10 +109,18 @@ class Surface:
         return result
 
 
-def all_corners(which: NDArray[np.bool_], faces: NDArray[np.int64]) -> NDArray[np.bool_]:
+def all_corners(which: NDArray[np.bool_], faces: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Of which triangles (T, 3) all corners are among some of the vertices (S,)."""
     a, b, c = which.take(faces.T)
     return a & b & c
+
+
+def in_box(points: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points (n, 3) lie in a box (2, 3) of two corners; along columns, many times faster than along rows."""
+    within = np.ones(len(points), dtype=bool)
+    for along, low, high in zip(points.T, *box, strict=True):
+        within &= (along >= low) & (along <= high)
+    return within
 
 
 def face_areas(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -143,14 +151,14 @@ def _checked(vertices: ArrayLike, faces: ArrayLike) -> tuple[NDArray[np.float64]
         raise MeshError(f"the mesh is empty: {len(points)} vertices and {len(triangles)} triangles")
     if not np.issubdtype(triangles.dtype, np.integer):
         raise MeshError(f"face indices must be integers, got {triangles.dtype}")
-    bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
-    if len(bad):
+    if not np.isfinite(points).all():
+        bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
         raise MeshError(
             f"vertex {bad[0]} is not finite: {points[bad[0]].tolist()} ({len(bad)} such vertices). "
             "Remove or repair them before rigging"
         )
-    outside = np.flatnonzero(((triangles < 0) | (triangles >= len(points))).any(axis=1))
-    if len(outside):
+    if triangles.min() < 0 or triangles.max() >= len(points):
+        outside = np.flatnonzero(((triangles < 0) | (triangles >= len(points))).any(axis=1))
         raise MeshError(
             f"face {outside[0]} references vertex {triangles[outside[0]].max()}; "
             f"the mesh has {len(points)} (indices start at 0)"

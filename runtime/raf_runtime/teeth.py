@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from raf_runtime.rigid import Doubles, nearest_rigid
+from raf_runtime.surface import in_box
 
 __all__ = ["behind_the_mouth", "move_teeth"]
 
@@ -54,14 +55,11 @@ def behind_the_mouth(
     parts : sequence of (n,) int64
         Vertices of each part that may be one.
     """
-    inside = [
-        part
-        for part in parts
-        if len(part) >= FEWEST and (points[part] > MOUTH[0]).all() and (points[part] < MOUTH[1]).all()
-    ]
-    low, high = MOUTH[0] - MARGIN, MOUTH[1] + MARGIN
+    inside = [part for part in parts if len(part) >= FEWEST and in_box(points[part], MOUTH).all()]
+    around = MOUTH + np.array([[-MARGIN], [MARGIN]])
+    around[0, 2] = FRONT
     face = points[skin]
-    face = face[(face > low).all(axis=1) & (face < high).all(axis=1) & (face[:, 2] > FRONT)]
+    face = face[in_box(face, around)]
     if not inside or len(face) < NEIGHBOURS:
         return []
     tree = KDTree(face[:, :2])
