@@ -197,8 +197,8 @@ def test_a_hat_does_not_turn_the_face(example: Head) -> None:
     def angle(frame: Frame) -> float:
         return float(np.degrees(Rotation.from_matrix(frame.rotation @ bare.rotation.T).magnitude()))
 
-    # 0.23 degrees measured, 1.1 where the hat is looked at as well.
-    assert angle(estimate_frame(both.vertices, both.faces, component=both.component)) < 0.5
+    # 0.6 degrees measured, for hats in other places as well; 1.2 where the hat is looked at.
+    assert angle(estimate_frame(both.vertices, both.faces, component=both.component)) < 0.8
 
 
 def test_hair_does_not_matter(rigger: raf_sdk.Rigger, example: Head, moved: Doubles) -> None:

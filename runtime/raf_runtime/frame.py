@@ -5,9 +5,9 @@ rest: the origin is the centroid of left eye, right eye and mouth, the unit thei
 4 cm on an adult).
 
 Three small networks find the frame from maps of depth and normals, drawn from samples of the surface. The first
-sees all of it in each of the 24 axis rotations, and says in which of them it looks upright, and where the face
-then is. The second sees the face alone, where the best few guesses place it: it says which of them shows a face,
-and corrects that one. Where none does, the first looks at ends and pieces of the mesh, for the head of a whole
+sees all of it, and its finest piece, in each of the 24 axis rotations, and says in which of them it looks upright, and
+where the face then is. The second sees the face alone, where the best few guesses place it: it says which of them shows
+a face, and corrects that one. Where none does, the first looks at ends and pieces of the mesh, for the head of a whole
 character. From then on only the parts that are the face's own are looked at. The third has the sharper eye for plain
 human heads, and settles it where it agrees. None depends on triangulation, vertex order or winding.
 
@@ -161,27 +161,28 @@ def estimate_frame(
     centre = vertices.mean(axis=0)
     # Translation is taken out before anything is computed from products of coordinates.
     soup = Soup.build(vertices - centre, faces)
-    found = [_seen(networks.fine, soup, *guess) for guess in _guesses(networks.coarse, soup, CANDIDATES)]
+    fine, coarse = networks.fine, networks.coarse
+    pieces = list(soup.pieces(PIECES, component))
+    found = [_seen(fine, soup, *guess) for guess in _guesses(coarse, soup, CANDIDATES)]
+    if len(pieces) > 1:  # a face behind a visor
+        found += [_seen(fine, pieces[0], *guess) for guess in _guesses(coarse, pieces[0], 1)]
     if max(score for score, *_ in found) < SURE:
-        pieces = list(soup.pieces(PIECES))
         parts = [*pieces, *(end for share in ENDS for end in soup.ends(share))]
-        guesses = [guess for part in parts for guess in _guesses(networks.coarse, part, 1)]
+        guesses = [guess for part in parts for guess in _guesses(coarse, part, 1)]
         guesses = sorted(guesses, key=lambda guess: -guess[0])[:PART_CANDIDATES]
-        found += [_seen(networks.fine, soup, *guess) for guess in guesses]
+        found += [_seen(fine, soup, *guess) for guess in guesses]
         if max(score for score, *_ in found) < SURE:  # a face under hair, or a mask
-            alone = [(piece, guess) for piece in pieces for guess in _guesses(networks.coarse, piece, 1)]
-            found += [_seen(networks.fine, piece, *guess) for piece, guess in alone]
-    columns = soup.middle.T.copy()  # along them, many times faster
-    low, high = columns.min(axis=1), columns.max(axis=1)
-    _, frame, samples = max(found, key=lambda seen: seen[0] - ASIDE * _aside(low, high, seen[1]))
+            found += [_seen(fine, piece, *guess) for piece in pieces for guess in _guesses(coarse, piece, 1)]
+    box = soup.box()
+    _, frame, samples = max(found, key=lambda seen: seen[0] - ASIDE * _aside(*box, seen[1]))
     seen, bare = soup, samples
     if component is not None:
         own = own_parts(frame.to_canonical(soup.vertices), faces, component)
         seen = soup.part(np.flatnonzero(own[component[faces[:, 0]]]))
         bare = _samples(seen, frame, _FINE)
-    least, settled = _settled(networks.fine, frame, bare, _FINE)
+    least, settled = _settled(fine, frame, bare, _FINE)
     if least < LOST:  # what seemed to be skin was not
-        seen, (_, settled) = soup, _settled(networks.fine, frame, samples, _FINE)
+        seen, (_, settled) = soup, _settled(fine, frame, samples, _FINE)
     _, closer = _settled(networks.sharp, settled, _samples(seen, settled, _SHARP), _SHARP)
     frame = _blend(settled, closer)
     return Frame(frame.rotation, frame.origin + centre, frame.unit)
@@ -240,8 +241,7 @@ def _look(
     network: MapNetwork, frame: Frame, samples: tuple[Doubles, Doubles], maps: int
 ) -> tuple[float, Frame]:
     """How upright a face some maps show, each of its share of the samples, and the frame corrected by them."""
-    points, directions = samples
-    points, directions = frame.to_canonical(points), directions @ frame.rotation.T
+    points, directions = frame.to_canonical(samples[0]), samples[1] @ frame.rotation.T
     if in_box(points, np.outer([-1, 1], 3 * [EXTENT])).sum() < FEWEST_SEEN:
         return -1.0, frame
     directions = facing(directions, points - HEAD_CENTRE)
