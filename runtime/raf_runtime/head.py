@@ -144,7 +144,7 @@ def prepare_head(
             return PreparedHead(surface, frame, operators, coarse, *pieces.result())
         known = known or pool.submit(_spectrum, surface, eigenpairs)
         gradient = TangentGradient.build(points, triangles)
-        parts, mirror = find_pieces(surface, frame)
+        parts, mirror = find_pieces(surface, frame, gradient.normals)
         spectrum, unit = known.result()
     operators = Operators.join(points, gradient, spectrum.measured_in(frame.unit / unit))
     return PreparedHead(surface, frame, operators, None, parts, mirror)
@@ -198,13 +198,18 @@ def in_own_unit(vertices: NDArray[np.float64]) -> tuple[NDArray[np.float64], flo
     return centred / unit, unit
 
 
-def find_pieces(surface: Surface, frame: Frame) -> tuple[Parts, Mirror | None]:
-    """The parts and the symmetry of a head whose frame is known; of a large one, no symmetry is looked for."""
+def find_pieces(
+    surface: Surface, frame: Frame, normals: NDArray[np.float64] | None = None
+) -> tuple[Parts, Mirror | None]:
+    """The parts and the symmetry of a head whose frame is known, and maybe its normals (S, 3), canonical.
+
+    Of a large one, no symmetry is looked for.
+    """
     points = frame.to_canonical(surface.vertices)
     parts = Parts.find(points, surface.faces, surface.component)
     if len(points) > LARGE:
         return parts, None
-    normals = vertex_normals(points, surface.faces)
+    normals = vertex_normals(points, surface.faces) if normals is None else normals
     return parts, Mirror.find(points, normals, surface.component, parts.skin)
 
 
