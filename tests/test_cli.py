@@ -55,6 +55,8 @@ def test_a_shape_that_does_not_exist_is_an_error_and_nothing_is_written(
 ) -> None:
     assert main(["rig", head, "-o", str(tmp_path / "head.glb"), "--shapes", "jawOpne"]) == 2
     assert "did you mean 'jawOpen'?" in error_line(capsys)
+    assert main(["rig", head, "-o", str(tmp_path / "folder"), "--shapes", "jawOpne"]) == 2
+    assert "did you mean 'jawOpen'?" in error_line(capsys)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -168,6 +168,32 @@ def test_targets_keep_their_numbers(tmp_path: Path) -> None:
     assert second["output"] == with_targets(character()).json["animations"][0]["samplers"][0]["output"]
 
 
+@pytest.mark.parametrize("owner", ["primitive", "accessor"])
+def test_names_stay_that_only_primitives_or_accessors_have(tmp_path: Path, owner: str) -> None:
+    b = with_targets(character())
+    names = b.json["meshes"][0].pop("extras")["targetNames"]
+    for primitive in b.json["meshes"][0]["primitives"]:
+        if owner == "primitive":
+            primitive["extras"] = {"targetNames": names}
+        else:
+            primitive["targets"][1]["POSITION"] = b.accessor(np.ones((4, 3)))
+            for name, target in zip(names, primitive["targets"], strict=True):
+                b.json["accessors"][target["POSITION"]]["name"] = name
+    saved(tmp_path, b)
+    face = opened(tmp_path / "out" / "rig.glb").root["meshes"][0]
+    assert face["extras"]["targetNames"] == ["laugh", "eyeBlink_L", "jawOpen", "tongueOut"]
+
+
+def test_a_primitive_without_vertices_is_named(tmp_path: Path) -> None:
+    b = Builder()
+    empty = {"attributes": {"POSITION": b.accessor(np.empty((0, 3)))}}
+    b.mesh(empty, b.triangle())
+    (tmp_path / "head.glb").write_bytes(b.glb())
+    rig = rig_of(tmp_path / "head.glb")
+    with pytest.raises(OutputError, match="a primitive has 0 vertices"):
+        rig.save(tmp_path / "rig.glb")
+
+
 def test_shapes_are_written_once_more_over_those_of_before(tmp_path: Path) -> None:
     rig = saved(tmp_path, character())
     out = tmp_path / "out" / "rig.glb"
@@ -306,7 +332,7 @@ def endless_points(root: Json) -> None:
         (short_weights, "1 weights of 2 morph targets"),
         (no_sampler, r"has no samplers\[9\]"),
         (no_channels, "has no channels"),
-        (no_targets, "not arrays of objects"),
+        (no_targets, r"primitives\[2\].targets\[0\] is not an object"),
         (odd_weights, "weights of meshes"),
         (endless_points, "a primitive has 1,099,511,627,776 vertices"),
     ],

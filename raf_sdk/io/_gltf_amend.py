@@ -24,6 +24,7 @@ from raf_runtime.names import arkit_name
 from raf_sdk.io._file import read_file
 from raf_sdk.io._gltf_buffer import FLOAT, STILL, Buffer, shape_accessors
 from raf_sdk.io._gltf_document import MAX_ELEMENTS, GltfDocument, integer
+from raf_sdk.io._gltf_morph import target_names
 from raf_sdk.io._gltf_pack import pack
 from raf_sdk.io._gltf_read import gather
 from raf_sdk.io._gltf_skin import carry
@@ -101,7 +102,7 @@ def _add_shapes(document: GltfDocument, buffer: Buffer, rig: Rig, head: GltfHead
     """Give the mesh of every node that moves its shapes; of a mesh of several nodes, each that moves gets its own."""
     still = STILL * float(np.linalg.norm(np.ptp(rig.vertices.astype(np.float64), axis=0)))
     nodes = document.items("nodes")
-    spelt = _spellings(document)
+    spelt = _spellings(document, head)
     poses = [spelt.get(name, name) for name in rig.names]
     users = Counter(
         integer(node, "mesh", "a node") for node in nodes if isinstance(node, dict) and "mesh" in node
@@ -109,7 +110,8 @@ def _add_shapes(document: GltfDocument, buffer: Buffer, rig: Rig, head: GltfHead
     binds: dict[str, list[Bind]] = {name: [] for name in rig.names}
     places: defaultdict[int, list[Placement]] = defaultdict(list)
     for place in head.placements:
-        places[place.node].append(place)
+        if place.count:
+            places[place.node].append(place)
     for node, own in places.items():
         low, high = own[0].base, max(place.base + place.count for place in own)
         if not np.abs(rig.deltas[:, low:high]).max(initial=0) > still:
@@ -128,7 +130,7 @@ def _add_shapes(document: GltfDocument, buffer: Buffer, rig: Rig, head: GltfHead
             owner["mesh"] = index
             document.items("meshes").append(mesh)
         before, rows = _add_targets(
-            document, buffer, mesh, poses, {place.primitive: shapes[place.base] for place in own}
+            document, buffer, index, poses, {place.primitive: shapes[place.base] for place in own}
         )
         total = len(mesh["extras"]["targetNames"])
         for weighted in (mesh, owner) if "weights" in owner else (mesh,):
@@ -145,13 +147,12 @@ def _add_shapes(document: GltfDocument, buffer: Buffer, rig: Rig, head: GltfHead
     add_expressions(document.root, binds)
 
 
-def _spellings(document: GltfDocument) -> dict[str, str]:
+def _spellings(document: GltfDocument, head: GltfHead) -> dict[str, str]:
     """How the file spells the names of ARKit's shapes, those that it has."""
     spelt: dict[str, str] = {}
-    for index in range(len(document.items("meshes"))):
-        names = document.item_or_empty(document.item("meshes", index), "extras").get("targetNames")
-        for name in names if isinstance(names, list) else []:
-            if isinstance(name, str) and (shape := arkit_name(name)):
+    for place in head.placements:
+        for name in target_names(document, place.mesh, place.primitive):
+            if name is not None and (shape := arkit_name(name)):
                 spelt.setdefault(shape, name)
     return spelt
 
@@ -171,7 +172,7 @@ def _local(rig: Rig, place: Placement, still: float) -> Iterator[NDArray[np.floa
 def _add_targets(
     document: GltfDocument,
     buffer: Buffer,
-    mesh: dict[str, Any],
+    index: int,
     poses: Sequence[str],
     shapes: Mapping[int, list[int]],
 ) -> tuple[int, list[int]]:
@@ -181,8 +182,8 @@ def _add_targets(
     ----------
     document, buffer
         The file, and what is added to it.
-    mesh
-        One of its meshes, changed in place.
+    index
+        Of the mesh, changed in place.
     poses
         P names.
     shapes
@@ -195,26 +196,23 @@ def _add_targets(
     rows
         The numbers of the P targets.
     """
-    extras = document.item_or_empty(mesh, "extras")
-    given = extras.get("targetNames")
-    lists = [primitive.get("targets", []) for primitive in mesh["primitives"]]
-    if not all(isinstance(targets, list) and all(isinstance(t, dict) for t in targets) for targets in lists):
-        raise MeshFileError("the morph targets of a mesh are not arrays of objects")
-    before = max(map(len, lists))
-    titles = [str(title) for title in given[:before]] if isinstance(given, list) else []
-    titles += [f"target_{number}" for number in range(len(titles), before)]
+    mesh = document.item("meshes", index)
+    names = max((target_names(document, index, i) for i in range(len(mesh["primitives"]))), key=len)
+    before = len(names)
+    titles = [f"target_{number}" if name is None else name for number, name in enumerate(names)]
     row_of = {arkit_name(title) or title: row for row, title in reversed(list(enumerate(titles)))}
     rows: list[int] = []
     for pose in poses:
         rows.append(row_of.get(arkit_name(pose) or pose, len(titles)))
         titles += [pose] if rows[-1] == len(titles) else []
-    for number, (primitive, targets) in enumerate(zip(mesh["primitives"], lists, strict=True)):
+    for number, primitive in enumerate(mesh["primitives"]):
+        targets = primitive.get("targets", [])
         own, kept = shapes.get(number), [key for key in _SHADING if any(key in target for target in targets)]
         stays = None if own and not kept else _stays(document, buffer, primitive)
         primitive["targets"] = [*targets, *({} for _ in range(len(titles) - len(targets)))]
         for row, accessor in zip(rows, own or [stays] * len(rows), strict=True):
             primitive["targets"][row] = {"POSITION": accessor, **dict.fromkeys(kept, stays)}
-    mesh["extras"] = {**extras, "targetNames": titles}
+    mesh["extras"] = {**document.item_or_empty(mesh, "extras"), "targetNames": titles}
     return before, rows
 
 

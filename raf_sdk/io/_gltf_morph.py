@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from raf_sdk._mesh import Mesh
     from raf_sdk.io._gltf_read import GltfHead
 
-__all__ = ["read_gltf_rig"]
+__all__ = ["read_gltf_rig", "target_names"]
 
 # Displacements of all shapes together: 52 of a million-triangle scan fit. The file size does not bound them, since
 # nodes repeat meshes, and zeros need no data.
@@ -65,9 +65,11 @@ def read_gltf_rig(
     """
     document = GltfDocument(data, path)
     head = gather(document)
+    # Primitives may share their vertices: the first of them speaks for all.
+    once = {place.base: place for place in reversed(head.placements) if place.count}
     found = [
         (name, place.base, place.count, place.world, accessor)
-        for place in head.placements
+        for place in sorted(once.values(), key=lambda place: place.base)
         for name, accessor in _targets(document, place.mesh, place.primitive)
         if wanted(name)
     ]
@@ -93,27 +95,42 @@ def read_gltf_rig(
     return mesh, names, deltas
 
 
-def _targets(document: GltfDocument, mesh_index: int, number: int) -> Iterator[tuple[str, int]]:
-    """Name and POSITION accessor of each morph target of a primitive; without a name, that of the accessor."""
-    where = f"meshes[{mesh_index}].primitives[{number}]"
-    mesh = document.item("meshes", mesh_index)
-    primitive: dict[str, Any] = mesh["primitives"][number]
+def _targets(document: GltfDocument, mesh: int, number: int) -> Iterator[tuple[str, int]]:
+    """Name and POSITION accessor of each morph target of a primitive that has both."""
+    names = target_names(document, mesh, number)
+    targets = document.item("meshes", mesh)["primitives"][number].get("targets", [])
+    used: set[str] = set()
+    for index, (target, name) in enumerate(zip(targets, names, strict=True)):
+        if name is not None and name not in used and "POSITION" in target:
+            used.add(name)
+            yield name, integer(target, "POSITION", f"meshes[{mesh}].primitives[{number}].targets[{index}]")
+
+
+def target_names(document: GltfDocument, mesh: int, number: int) -> list[str | None]:
+    """Names of the morph targets of a primitive: what its mesh says, or it itself, or else their accessors.
+
+    Raises
+    ------
+    MeshFileError
+        The targets are no array of objects.
+    """
+    where = f"meshes[{mesh}].primitives[{number}]"
+    owner = document.item("meshes", mesh)
+    primitive: dict[str, Any] = owner["primitives"][number]
     targets = primitive.get("targets", [])
     if not isinstance(targets, list):
         raise MeshFileError(f"{where}.targets is not an array")
-    given = [document.item_or_empty(owner, "extras").get("targetNames") for owner in (mesh, primitive)]
-    names = next((names for names in given if isinstance(names, list)), [])
-    used: set[str] = set()
+    given = [document.item_or_empty(each, "extras").get("targetNames") for each in (owner, primitive)]
+    names: list[Any] = next((list(names) for names in given if isinstance(names, list)), [])
     for index, target in enumerate(targets):
         if not isinstance(target, dict):
             raise MeshFileError(f"{where}.targets[{index}] is not an object")
-        if "POSITION" not in target:
-            continue
-        accessor = integer(target, "POSITION", f"{where}.targets[{index}]")
-        name = names[index] if index < len(names) else document.item("accessors", accessor).get("name")
-        if isinstance(name, str) and name not in used:
-            used.add(name)
-            yield name, accessor
+        if index >= len(names):
+            accessor = (
+                integer(target, "POSITION", f"{where}.targets[{index}]") if "POSITION" in target else None
+            )
+            names.append(None if accessor is None else document.item("accessors", accessor).get("name"))
+    return [name if isinstance(name, str) else None for name in names[: len(targets)]]
 
 
 def _seen(document: GltfDocument, head: GltfHead) -> str:

@@ -17,6 +17,7 @@ from raf_sdk.io._gltf_amend import amended
 from raf_sdk.io._gltf_buffer import STILL, Buffer, index_type, shape_accessors
 from raf_sdk.io._gltf_materials import Materials
 from raf_sdk.io._shading import smooth_normals
+from raf_sdk.io._vrm import is_avatar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +50,7 @@ def write_glb(rig: Rig, path: Path) -> None:
         The file cannot be written.
     """
     document, buffer = _document(rig, None)
-    if path.suffix.lower() == ".vrm" and not {"VRM", "VRMC_vrm"} & set(document.get("extensions", ())):
+    if path.suffix.lower() == ".vrm" and not is_avatar(document):
         raise OutputError(f"{path} would be no VRM, for the mesh was not read from one; save as .glb instead")
     text = _json(document)
     text += b" " * (-len(text) % 4)

@@ -15,10 +15,16 @@ from raf_runtime.names import arkit_name
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Bind", "add_expressions"]
+__all__ = ["Bind", "add_expressions", "is_avatar"]
 
 # Node, mesh, and number of the morph target.
 Bind = tuple[int, int, int]
+
+
+def is_avatar(root: dict[str, Any]) -> bool:
+    """Whether the JSON half of a glTF file says that it is a VRM avatar."""
+    extensions = root.get("extensions")
+    return isinstance(extensions, dict) and not {"VRM", "VRMC_vrm"}.isdisjoint(extensions)
 
 
 def add_expressions(root: dict[str, Any], binds: Mapping[str, Sequence[Bind]]) -> None:
@@ -36,9 +42,9 @@ def add_expressions(root: dict[str, Any], binds: Mapping[str, Sequence[Bind]]) -
     MeshFileError
         Its expressions are not what VRM says.
     """
-    extensions = root.get("extensions")
-    if not isinstance(extensions, dict):
+    if not is_avatar(root):
         return
+    extensions = root["extensions"]
     shapes = {
         shape[0].upper() + shape[1:]: found for name, found in binds.items() if (shape := arkit_name(name))
     }

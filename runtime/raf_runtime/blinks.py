@@ -31,8 +31,8 @@ COLUMNS: Final = 32
 # The upper lid is what goes down by more than this share of what goes down most.
 WITH_LID: Final = 0.3
 # What lies this far behind the upper lid's border, in radii, is the inside of the head: 0.4 to 0.8 of sockets behind
-# the eyes of avatars, 0.2 and less of lower lids.
-BEHIND: Final = 0.3
+# the eyes of avatars, 0.34 to 0.36 along the lower lids of one of MakeHuman's faces, less on others.
+BEHIND: Final = 0.38
 # Columns that are lower at rest, in radii, are corners of the eye.
 OPEN: Final = 0.05
 FEWEST: Final = 4

@@ -5,7 +5,6 @@ Axis legend: S surface vertices, C clusters, T triangles, P poses.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ from scipy import sparse
 from scipy.spatial import KDTree
 
 from raf_runtime.surface import face_area_vectors, face_areas
+from raf_runtime.threads import two_at_a_time
 
 __all__ = ["Coarse"]
 
@@ -90,9 +90,7 @@ class Coarse:
         def carry(pose: int) -> None:
             np.divide(_spread(self.averaging, values[pose][source] * known[:, None]), share, out=result[pose])
 
-        # SciPy's products let other threads run.
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(carry, range(len(values))))
+        two_at_a_time(carry, range(len(values)))
         return result
 
 

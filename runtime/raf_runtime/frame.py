@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 
 from raf_runtime.face import own_parts
 from raf_runtime.frame_networks import CELLS, EXTENT, FrameNetworks, MapNetwork, front_map
-from raf_runtime.rigid import axis_rotations
+from raf_runtime.rigid import axis_rotations, upright
 from raf_runtime.soup import Soup, facing, squares
-from raf_runtime.surface import cross, in_box
+from raf_runtime.surface import in_box
 
 __all__ = ["AXIS_ROTATIONS", "COARSE_RADIUS", "HEAD_CENTRE", "Frame", "estimate_frame", "shipped_networks"]
 
@@ -54,7 +54,8 @@ FEWEST_SAMPLES, MOST_SAMPLES = 512, 12288
 # The third network has seen no hats and no animals: where it strays this far from the second, in units and in
 # logarithms of the unit, it is not believed.
 STRAY_DEGREES, STRAY_DISTANCE, STRAY_SCALE = 9.0, 0.25, 0.15
-# A face that is lost on the way once looked less upright: 0.02 on one of 115 game heads, 0.99 and more on the others.
+# A face that is lost on the way once looked less upright: 0.02 on one of 115 game heads, before the finest piece was
+# looked at by itself; 0.99 and more on all of them since.
 LOST: Final = 0.8
 # With fewer samples than this on the maps there is no face to see: the estimate stays as it is.
 FEWEST_SEEN: Final = 32
@@ -162,17 +163,19 @@ def estimate_frame(
     # Translation is taken out before anything is computed from products of coordinates.
     soup = Soup.build(vertices - centre, faces)
     fine, coarse = networks.fine, networks.coarse
-    pieces = list(soup.pieces(PIECES, component))
+    pieces = soup.pieces(PIECES, component)
     found = [_seen(fine, soup, *guess) for guess in _guesses(coarse, soup, CANDIDATES)]
     if len(pieces) > 1:  # a face behind a visor
-        found += [_seen(fine, pieces[0], *guess) for guess in _guesses(coarse, pieces[0], 1)]
+        finest = soup.part(pieces[0])
+        found += [_seen(fine, finest, *guess) for guess in _guesses(coarse, finest, 1)]
     if max(score for score, *_ in found) < SURE:
-        parts = [*pieces, *(end for share in ENDS for end in soup.ends(share))]
+        alone = [soup.part(piece) for piece in pieces]
+        parts = [*alone, *(end for share in ENDS for end in soup.ends(share))]
         guesses = [guess for part in parts for guess in _guesses(coarse, part, 1)]
         guesses = sorted(guesses, key=lambda guess: -guess[0])[:PART_CANDIDATES]
         found += [_seen(fine, soup, *guess) for guess in guesses]
         if max(score for score, *_ in found) < SURE:  # a face under hair, or a mask
-            found += [_seen(fine, piece, *guess) for piece in pieces for guess in _guesses(coarse, piece, 1)]
+            found += [_seen(fine, piece, *guess) for piece in alone for guess in _guesses(coarse, piece, 1)]
     box = soup.box()
     _, frame, samples = max(found, key=lambda seen: seen[0] - ASIDE * _aside(*box, seen[1]))
     seen, bare = soup, samples
@@ -232,7 +235,7 @@ def _guesses(network: MapNetwork, soup: Soup, count: int) -> Iterator[tuple[floa
     guess = network(front_map(*turned))
     for best in np.argsort(-guess.uprightness, kind="stable")[:count]:
         turn = AXIS_ROTATIONS[best]
-        placed = Frame.from_anchors(guess.anchors[best] @ turn, _rotation(guess.axes[best]) @ turn)
+        placed = Frame.from_anchors(guess.anchors[best] @ turn, upright(guess.axes[best]) @ turn)
         frame = Frame(placed.rotation, placed.origin * scale + middle, placed.unit * scale)
         yield float(guess.uprightness[best]), frame
 
@@ -254,7 +257,7 @@ def _look(
     anchors = guess.anchors.reshape(2, maps, 3, 3).mean(axis=1)
     axes = (axes[0] + axes[1] * _MIRROR) / 2
     anchors = (anchors[0] + anchors[1][_MIRRORED_ANCHORS] * _MIRROR) / 2
-    placed = Frame.from_anchors(anchors @ frame.rotation, _rotation(axes) @ frame.rotation)
+    placed = Frame.from_anchors(anchors @ frame.rotation, upright(axes) @ frame.rotation)
     corrected = Frame(placed.rotation, placed.origin * frame.unit + frame.origin, placed.unit * frame.unit)
     return float(guess.uprightness.mean()), corrected
 
@@ -281,19 +284,7 @@ def _blend(frame: Frame, closer: Frame) -> Frame:
     share = min(max(2 - 2 * strays, 0.0), 1.0)
     rotation = frame.rotation + share * (closer.rotation - frame.rotation)
     return Frame(
-        _rotation(rotation[1:]),
+        upright(rotation[1:]),
         frame.origin + share * (closer.origin - frame.origin),
         frame.unit * (closer.unit / frame.unit) ** share,
     )
-
-
-def _rotation(axes: Doubles) -> Doubles:
-    """Proper rotation (3, 3) whose Z row is the second of two directions (2, 3), Y nearest to the first."""
-    up, forward = axes
-    z = forward / max(float(np.linalg.norm(forward)), 1e-12)
-    x = cross(up, z)
-    length = float(np.linalg.norm(x))
-    if length < 1e-6:
-        return np.eye(3)
-    x /= length
-    return np.stack([x, cross(z, x), z])

@@ -74,6 +74,11 @@ class MapNetwork:
     ----------
     model
         An ONNX file of :mod:`raf_training.frame_file`.
+
+    Raises
+    ------
+    DeviceError
+        ONNX Runtime is missing or damaged.
     """
 
     def __init__(self, model: bytes) -> None:

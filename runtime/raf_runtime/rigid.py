@@ -1,4 +1,4 @@
-"""Rigid motions: those nearest to predicted ones, and turns that map axes to axes.
+"""Rigid motions: those nearest to predicted ones, turns that map axes to axes, and those upright along directions.
 
 Axis legend: P poses, n vertices of one part.
 """
@@ -10,7 +10,9 @@ from itertools import permutations, product
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Doubles", "axis_rotations", "nearest_rigid", "nearest_rotations"]
+from raf_runtime.surface import cross
+
+__all__ = ["Doubles", "axis_rotations", "nearest_rigid", "nearest_rotations", "upright"]
 
 Doubles = NDArray[np.float64]
 
@@ -61,3 +63,15 @@ def axis_rotations() -> Doubles:
         for signs in product((1.0, -1.0), repeat=3)
     )
     return np.stack([matrix for matrix in signed if np.linalg.det(matrix) > 0])
+
+
+def upright(axes: Doubles) -> Doubles:
+    """Proper rotation (3, 3) whose Z row is the second of two directions (2, 3), Y nearest to the first."""
+    up, forward = axes
+    z = forward / max(float(np.linalg.norm(forward)), 1e-12)
+    x = cross(up, z)
+    length = float(np.linalg.norm(x))
+    if length < 1e-6:
+        return np.eye(3)
+    x /= length
+    return np.stack([x, cross(z, x), z])

@@ -58,8 +58,8 @@ class Soup:
             for near in (along > along.max() - reach, along < along.min() + reach):
                 yield self.part(np.flatnonzero(near))
 
-    def pieces(self, count: int, component: NDArray[np.int64] | None) -> Iterator[Soup]:
-        """The few connected pieces with most triangles, largest first: faces are modelled finely.
+    def pieces(self, count: int, component: NDArray[np.int64] | None) -> list[NDArray[np.int64]]:
+        """Triangles of the few connected pieces with most of them, largest first: faces are modelled finely.
 
         The component of each vertex, (V,), is found if it is not known.
         """
@@ -70,8 +70,8 @@ class Soup:
             piece = connected_components(edges, directed=False)[1][self.faces[:, 0]]
         else:
             piece = component[self.faces[:, 0]]
-        for number in np.argsort(-np.bincount(piece), kind="stable")[:count]:
-            yield self.part(np.flatnonzero(piece == number))
+        largest = np.argsort(-np.bincount(piece), kind="stable")[:count]
+        return [np.flatnonzero(piece == number) for number in largest]
 
     def around(self, centre: Doubles, radius: float) -> NDArray[np.int64]:
         """Triangles that reach into a ball, by number."""
