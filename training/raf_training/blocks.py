@@ -58,6 +58,10 @@ class DiffusionBlock(nn.Module):
 
     def forward(self, x: Tensor, surface: SurfaceTensors) -> Tensor:
         """Map features (..., V, C) to features (..., V, C)."""
+        return x + self.mix(self.norm(self.gathered(x, surface)))
+
+    def gathered(self, x: Tensor, surface: SurfaceTensors) -> Tensor:
+        """Gather what is mixed for each vertex: its features, diffused ones and gradients (..., V, 2 C + gradients)."""
         spectrum = surface.to_spectrum @ x  # (K, C)
         spectrum = spectrum * torch.exp(-surface.eigenvalues[:, None] * self.log_time.exp())
         diffused = surface.eigenvectors @ spectrum
@@ -70,7 +74,7 @@ class DiffusionBlock(nn.Module):
         turned_x = shared - y_axis @ (real + imaginary)
         turned_y = shared + x_axis @ (imaginary - real)
         gradients = torch.tanh((x_axis @ plain) * turned_x + (y_axis @ plain) * turned_y)
-        return x + self.mix(self.norm(torch.cat([x, diffused, gradients], dim=-1)))
+        return torch.cat([x, diffused, gradients], dim=-1)
 
 
 class ConditionalDiffusionBlock(nn.Module):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from raf_runtime.errors import ModelError, ModelFileNotFoundError
 from raf_training.network import NetworkConfig, RigNetwork
+from raf_training.readouts import BlendedLinear
 
 __all__ = ["half_digits", "load_checkpoint", "load_network", "save_checkpoint", "save_weights"]
 
@@ -64,7 +65,7 @@ def half_digits(network: RigNetwork, weights: dict[str, Tensor]) -> dict[str, Te
     linear = {
         f"{name}.{part}"
         for name, module in network.named_modules()
-        if isinstance(module, nn.Linear)
+        if isinstance(module, nn.Linear | BlendedLinear)
         for part, _ in module.named_parameters()
     }
     return {name: value.half().float() if name in linear else value for name, value in weights.items()}

@@ -15,6 +15,7 @@ from raf_training.checkpoint import load_network
 from raf_training.dataset import SampleFolder
 from raf_training.evaluate import evaluate
 from raf_training.network import CONFIGS
+from raf_training.readout_training import ReadoutPlan, train_readouts
 from raf_training.stages.config import STAGES, Precision, Stage
 from raf_training.stages.loop import StagePlan, train_stage
 from raf_training.teacher.run import TeacherPlan, run_teacher
@@ -37,6 +38,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _rig(options: dict[str, Any]) -> None:
     train(TrainPlan(**options))
+
+
+def _readouts(options: dict[str, Any]) -> None:
+    options["train"] = tuple(options["train"])
+    figures = train_readouts(ReadoutPlan(**options))
+    sys.stdout.write(
+        "error of the motion: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()) + "\n"
+    )
 
 
 def _stage(options: dict[str, Any]) -> None:
@@ -85,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     _add_rig(command("rig", _rig, "a network that emits all shapes at once, by 3D supervision"))
+    _add_readouts(
+        command("readouts", _readouts, "last layers of their own for the families that such a network knows")
+    )
     first = command("stage1", _stage, "the paper's first stage: rigged and unrigged heads, 2D losses")
     _add_stage(first, 1)
     first.add_argument(
@@ -133,6 +145,29 @@ def _add_rig(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=int, default=defaults.every, help="steps between validations")
     parser.add_argument("--seed", type=int, default=defaults.seed, help="of weights, order and augmentation")
     parser.add_argument("--device", default=defaults.device, help="cpu, cuda, cuda:1, ...")
+
+
+def _add_readouts(parser: argparse.ArgumentParser) -> None:
+    defaults = ReadoutPlan((), Path(), Path(), Path())
+    parser.add_argument(
+        "--train",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FOLDER",
+        help="folders of training samples, of any number of vertices; one given twice is seen in two ways",
+    )
+    parser.add_argument("--val", type=Path, required=True, help="folder of held-out samples")
+    parser.add_argument("--out", type=Path, required=True, help="folder for all that is written")
+    parser.add_argument("--init", type=Path, required=True, help="weights.safetensors of `raf-train rig`")
+    parser.add_argument(
+        "--rows", type=int, default=defaults.rows, help="vertices of a head to learn from, at most"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=defaults.steps, help="steps for each family and for strangers"
+    )
+    parser.add_argument("--rate", type=float, default=defaults.rate, help="peak learning rate")
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="of rows, order and augmentation")
 
 
 def _add_stage(parser: argparse.ArgumentParser, stage: Stage) -> None:

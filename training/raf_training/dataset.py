@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,7 +88,7 @@ class SampleFolder:
                     "build a folder without that family"
                 )
             del self.attribution[leave_out]
-            self.paths = [path for path in self.paths if _family(path) != leave_out]
+            self.paths = [path for path in self.paths if _kind(path)[0] != leave_out]
         self.families = tuple(sorted(set(families) - {leave_out}))
 
     def __len__(self) -> int:
@@ -118,6 +119,17 @@ class SampleFolder:
             source,
             strange,
         )
+
+    def of(self, family: str | None) -> SampleFolder:
+        """Only the heads of a family that are no strangers to it; None: only strangers."""
+        part = copy(self)
+        kinds = (_kind(path) for path in self.paths)
+        part.paths = [
+            path
+            for path, (own, strange) in zip(self.paths, kinds, strict=True)
+            if (family is None and strange) or (own == family and not strange)
+        ]
+        return part
 
     def check(self) -> NDArray[np.int64]:
         """Check the headers of all samples: a fault at the end of a folder shall not end a training of days.
@@ -151,10 +163,12 @@ class SampleFolder:
         return counts
 
 
-def _family(path: Path) -> str:
+def _kind(path: Path) -> tuple[str, bool]:
+    """Family of a sample, and whether it is a stranger to it."""
     try:
         with safe_open(path, framework="pt") as file:
-            return file.metadata()["source"].partition("/")[0]
+            about = file.metadata()
+            return about["source"].partition("/")[0], STRANGE in about
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
 

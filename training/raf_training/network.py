@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from raf_runtime.contract import ARKIT_POSES
 from raf_training.blocks import ConditionalDiffusionBlock, DiffusionBlock, GlobalEncoder, SurfaceTensors
+from raf_training.readouts import Readouts
 from raf_training.strangers import Judge
 
 __all__ = ["CONFIGS", "LANDMARKS", "NetworkConfig", "RigNetwork", "SurfaceTensors"]
@@ -41,6 +42,8 @@ class NetworkConfig:
     marks : names of poses, at most A.
     strangers : whether the network moves strangers, faces unlike all that it has learned from, in a way of their own.
     families : whose faces it judges not to be strangers (:mod:`raf_training.strangers`); without any, nobody is one.
+    readouts : whether the last layers have weights of their own for each of the families and for strangers
+        (:mod:`raf_training.readouts`).
     frequencies : octaves of the Fourier encoding of positions.
     poses : the names behind the P outputs (or entries of the pose vector).
     """
@@ -59,6 +62,7 @@ class NetworkConfig:
     marks: tuple[str, ...] = ()
     strangers: bool = False
     families: tuple[str, ...] = ()
+    readouts: bool = False
 
 
 # Poses that move a small part of the face, wherever that part is on this head.
@@ -130,6 +134,11 @@ class RigNetwork(nn.Module):
         nn.init.zeros_(emit.weight)
         nn.init.zeros_(emit.bias)
         self.head = nn.Sequential(nn.Linear(config.width, 2 * config.width), nn.ReLU(), emit)
+        self.readouts = (
+            Readouts(len(config.families) + 1, config.width, 2 * config.width + config.gradients, 3 * emitted)
+            if config.readouts
+            else None
+        )
 
     def forward(
         self, surface: SurfaceTensors, pose: Tensor | None = None, strange: Tensor | float | None = None
@@ -165,7 +174,13 @@ class RigNetwork(nn.Module):
         pooled, anchors = local[:0, 0], surface.positions[:0]
         if self.encoder is not None:
             pooled, anchors = self.encoder(local, surface)
+        summary = torch.cat([anchors.flatten(), pooled])
+        if strange is None and self.judge is not None:
+            strange = self.judge(summary)
         x = self._embedded(local, surface.positions, anchors, pooled, strange)
+        if self.readouts is not None:
+            assert self.judge is not None and strange is not None
+            return _by_pose(self._read_out(x, surface, self.judge.shares(summary, strange))), anchors
         for block in self.trunk:
             x = block(x, surface)
         if self.config.pose_blocks:
@@ -176,7 +191,15 @@ class RigNetwork(nn.Module):
             for block in self.posed:
                 x = block(x, condition, surface)
             return self.head(x), anchors
-        return self.head(x).T.unflatten(0, (-1, 3)).transpose(1, 2), anchors
+        return _by_pose(self.head(x)), anchors
+
+    def _read_out(self, x: Tensor, surface: SurfaceTensors, shares: Tensor) -> Tensor:
+        """Map features (V, C) to what is emitted (V, 3 P), the last layers blended by ``shares``."""
+        *blocks, last = self.trunk
+        assert self.readouts is not None and isinstance(last, DiffusionBlock)
+        for block in blocks:
+            x = block(x, surface)
+        return self.readouts(x, last.norm(last.gathered(x, surface)), shares)
 
     def _local(self, surface: SurfaceTensors) -> Tensor:
         """Features (V, 6 + 6 frequencies) of each vertex by itself."""
@@ -205,8 +228,6 @@ class RigNetwork(nn.Module):
         of_offsets = of_offsets.unflatten(1, (count, 3))
         of_local = of_local + functional.pad(of_offsets.sum(1), (0, local.shape[1] - 3))
         constant = self.embed.bias + of_pooled @ pooled - of_offsets.flatten(1) @ anchors.flatten()
-        if strange is None and self.judge is not None:
-            strange = self.judge(torch.cat([anchors.flatten(), pooled]))
         if strange is not None and self.strange is not None:
             constant = constant + strange * self.strange
         # One axis after the other: no (V, A, 3) here either, and no product that half precision would round.
@@ -214,3 +235,8 @@ class RigNetwork(nn.Module):
         squares = x * x + y * y + z * z
         near = torch.exp(-squares * torch.exp(-2 * self.log_reach))
         return functional.linear(torch.cat([local, near], 1), torch.cat([of_local, of_nearness], 1), constant)
+
+
+def _by_pose(emitted: Tensor) -> Tensor:
+    """From (V, 3 P) to (P, V, 3)."""
+    return emitted.T.unflatten(0, (-1, 3)).transpose(1, 2)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from tqdm import tqdm
 
 from raf_runtime.contract import INPUTS
@@ -35,6 +36,8 @@ WITHIN = 0.98
 # How steeply strangeness grows with the logarithm of the squared distance: from 0 to 1 over a factor of 1.4.
 # Beyond, where most faces are, it does not depend on how summaries are rounded.
 STEEP = 3.0
+# How clearly a face is of the nearest family: another that is twice as far (in squares) has a share of 0.001.
+CLEAR = 10.0
 
 
 class Judge(nn.Module):
@@ -63,10 +66,19 @@ class Judge(nn.Module):
         """Map a summary (D,) to a share (): 0 for a face of a known family, 1 for a stranger."""
         return (0.5 + STEEP * (self.log_distance(summary) - self.border)).clamp(0, 1)
 
+    def shares(self, summary: Tensor, strange: Tensor | float) -> Tensor:
+        """How far a face is of each family and, last, of none (F + 1,): they sum to one."""
+        known = functional.softmax(-CLEAR * self._log_distances(summary), dim=0)
+        strange = torch.as_tensor(strange, dtype=known.dtype, device=known.device)
+        return torch.cat([(1 - strange) * known, strange[None]])
+
     def log_distance(self, summary: Tensor) -> Tensor:
         """Logarithm () of the squared distance from the nearest family; about 0 for its own heads."""
+        return self._log_distances(summary).min()
+
+    def _log_distances(self, summary: Tensor) -> Tensor:
         offset = ((summary - self.middle)[:, :, None] * self.whitening).sum(1)  # (F, D)
-        return offset.square().sum(1).min().clamp(min=1e-6).log()
+        return offset.square().sum(1).clamp(min=1e-6).log()
 
 
 def learn_families(

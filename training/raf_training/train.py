@@ -114,7 +114,8 @@ def train(plan: TrainPlan) -> dict[str, float]:
         given, about = load_network(plan.init)
         # What the initial weights have learned from stays in those that follow.
         attribution = [*dict.fromkeys(about.get("attribution", "").splitlines() + attribution)]
-        if replace(given.config, strangers=network.config.strangers, families=()) != network.config:
+        plain = replace(given.config, strangers=network.config.strangers, families=(), readouts=False)
+        if plain != network.config:
             raise ModelError(f"{plan.init} is of {given.config}, not of --config {plan.config}")
         # Which families it knows is judged anew in the end; older weights know no strangers.
         network.load_state_dict(given.state_dict(), strict=False)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from raf_runtime.contract import ARKIT_POSES
 
-__all__ = ["displacement_loss", "on_open_jaw"]
+__all__ = ["SMOOTH", "displacement_loss", "on_open_jaw", "pose_weights"]
 
 _CLOSE, _OPEN = ARKIT_POSES.index("mouthClose"), ARKIT_POSES.index("jawOpen")
 # In canonical units (about 38 mm): rounding of the distance near zero, and motion below which a pose counts less.
@@ -49,11 +49,20 @@ def displacement_loss(predicted: Tensor, target: Tensor, mask: Tensor, there: Te
     Only poses count where ``mask (P,)`` is true, and vertices where ``there (V,)`` is, by default all.
     """
     target = on_open_jaw(target)
-    error = on_open_jaw(predicted) - target
-    squares, energy = error.square().sum(-1), target.square().sum(-1)
+    squares = (on_open_jaw(predicted) - target).square().sum(-1)
     shares = torch.ones_like(squares[0]) if there is None else there.to(squares.dtype)
     shares = shares / shares.sum()
-    distance, motion = (squares + SMOOTH**2).sqrt() @ shares, energy.sqrt() @ shares
-    relative = squares @ shares / (energy @ shares + STILL_SQUARED)
-    losses = distance / (motion + STILL) ** POWER + SQUARED * relative
-    return (losses * mask).sum() / mask.sum()
+    of_distance, of_square = pose_weights(target, mask, shares)
+    return of_distance @ ((squares + SMOOTH**2).sqrt() @ shares) + of_square @ (squares @ shares)
+
+
+def pose_weights(target: Tensor, mask: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (P,) of distances and of their squares, each a mean over the vertices, in the loss of a head.
+
+    Of ``mouthClose`` the target (P, V, 3) is on top of the open jaw. ``shares (V,)`` of the vertices sum to one.
+    """
+    energy = target.square().sum(-1)
+    of_distance = 1 / (energy.sqrt() @ shares + STILL) ** POWER
+    of_square = SQUARED / (energy @ shares + STILL_SQUARED)
+    present = mask.to(energy.dtype) / mask.sum()
+    return of_distance * present, of_square * present
