@@ -21,8 +21,8 @@ K = 8
 Inputs = dict[str, NDArray[np.float32]]
 
 
-@pytest.fixture(scope="module")
-def model() -> onnx.ModelProto:
+@pytest.fixture(scope="module", params=[True, False], ids=["readouts", "plain"])
+def model(request: pytest.FixtureRequest) -> onnx.ModelProto:
     """A small network of the ``default`` kind, that moves."""
     torch.manual_seed(0)
     config = NetworkConfig(
@@ -38,6 +38,7 @@ def model() -> onnx.ModelProto:
         poses=("jawOpen", "mouthPucker"),
         strangers=True,
         families=("one", "two"),
+        readouts=request.param,
     )
     network = RigNetwork(config)
     for parameter in network.head[-1].parameters():
@@ -46,6 +47,9 @@ def model() -> onnx.ModelProto:
     nn.init.normal_(network.strange)
     nn.init.normal_(network.judge.middle)
     nn.init.normal_(network.judge.whitening, std=0.1)
+    if network.readouts is not None:
+        for parameter in network.readouts.parameters():
+            nn.init.normal_(parameter, std=0.1)
     return graph_of(network.eval())
 
 
