@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_rig(command("rig", _rig, "a network that emits all shapes at once, by 3D supervision"))
     _add_readouts(
-        command("readouts", _readouts, "last layers of their own for the families that such a network knows")
+        command("readouts", _readouts, "last layers for each family that such a network knows, and for strangers")
     )
     first = command("stage1", _stage, "the paper's first stage: rigged and unrigged heads, 2D losses")
     _add_stage(first, 1)
