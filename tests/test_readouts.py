@@ -1,8 +1,9 @@
-"""Last layers for each family and for strangers: what they are, and how they are learned."""
+"""Last layers for each family: what they are, and how they are learned."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,16 +13,19 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.numpy import save_file
 from torch import Tensor, nn
 
 from raf_runtime.errors import ModelError
+from raf_training import readout_training
+from raf_training.blocks import DiffusionBlock
 from raf_training.checkpoint import half_digits, load_network, save_weights
 from raf_training.cli import main
 from raf_training.dataset import SampleFolder
 from raf_training.errors import DataError
 from raf_training.losses.displacement import displacement_loss
 from raf_training.network import CONFIGS, RigNetwork
-from raf_training.readout_training import ReadoutPlan, train_readouts
+from raf_training.readout_training import ReadoutPlan, Rows, train_readouts
 from raf_training.readouts import BlendedLinear
 from raf_training.train import TrainPlan, train, validate
 
@@ -74,9 +78,8 @@ def weights_of(plan: ReadoutPlan) -> RigNetwork:
     return load_network(plan.out / "weights.safetensors")[0]
 
 
-def loss_of(network: RigNetwork, heads: SampleFolder, family: str | None) -> float:
-    own = heads.of(family)
-    samples = [own[index] for index in range(len(own))]
+def loss_of(network: RigNetwork, heads: SampleFolder) -> float:
+    samples = [heads[index] for index in range(len(heads))]
     with torch.no_grad():
         losses = [displacement_loss(network(s.surface), s.deltas, s.mask) for s in samples]
     return float(torch.stack(losses).mean())
@@ -98,7 +101,9 @@ def test_a_head_is_read_out_by_its_shares(data: Path) -> None:
     network = RigNetwork(replace(plain.config, readouts=True)).eval()
     network.load_state_dict(plain.state_dict(), strict=False)
     assert network.readouts is not None
-    layers = nn.Sequential(plain.trunk[-1].mix, plain.head)
+    last = plain.trunk[-1]
+    assert isinstance(last, DiffusionBlock)
+    layers = nn.Sequential(last.mix, plain.head)
     network.readouts.take([layers, layers])
     surface = SampleFolder(data / "val")[0].surface
     torch.testing.assert_close(network(surface), plain(surface), rtol=0, atol=1e-6)
@@ -123,45 +128,62 @@ def test_shares_sum_to_one_and_the_nearest_family_has_most(data: Path) -> None:
             assert float(shares[nearest]) == pytest.approx(1 - strange, abs=1e-3)
 
 
-def test_each_learns_its_own_and_what_comes_before_stays(plan: ReadoutPlan, data: Path) -> None:
+def test_a_family_learns_its_own_and_all_else_stays(plan: ReadoutPlan, data: Path) -> None:
     before, _ = load_network(plan.init)
     figures = train_readouts(plan)
     after, heads = weights_of(plan), SampleFolder(data / "train")
     assert after.config == replace(before.config, readouts=True)
     kept = before.state_dict()
     assert all(torch.equal(value, kept[name]) for name, value in after.state_dict().items() if name in kept)
-    for family in ("egg", None):
-        assert loss_of(after, heads, family) < 0.9 * loss_of(before, heads, family)
+    assert loss_of(after, heads.of("egg")) < 0.9 * loss_of(before, heads.of("egg"))
+    strange = next(sample for sample in map(heads.__getitem__, range(len(heads))) if sample.strange)
+    with torch.no_grad():
+        moved, moved_before = (network(strange.surface, strange=1.0) for network in (after, before))
+    torch.testing.assert_close(moved, moved_before, rtol=0, atol=1e-6)
     assert figures == validate(
         after.config, after.state_dict(), SampleFolder(data / "val"), torch.device("cpu")
     )
 
 
-def test_an_interrupted_run_goes_on_with_the_next_readout(
-    plan: ReadoutPlan, monkeypatch: pytest.MonkeyPatch
+def test_an_interrupted_run_goes_on_with_the_next_family(
+    plan: ReadoutPlan, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = replace(plan, out=plan.out.with_name("unbroken"), steps=20)
+    network, about = load_network(plan.init)
+    assert network.judge is not None
+    judge = {
+        name: value.expand(2, *value.shape[1:])
+        for name, value in network.judge.state_dict().items()
+        if value.ndim
+    }
+    config = replace(network.config, families=("egg", "roe"))
+    weights = network.state_dict() | {f"judge.{name}": value for name, value in judge.items()}
+    del about["config"]
+    save_weights(tmp_path / "two.safetensors", weights, config, about)
+    roe = tmp_path / "roe"
+    shutil.copytree(data / "train", roe)
+    for path in roe.glob("*.safetensors"):
+        with safe_open(path, framework="np") as file:
+            kept = {name: file.get_tensor(name) for name in file.keys()}
+            save_file(kept, path, metadata={**file.metadata(), "source": "roe/one"})
+    plan = replace(plan, train=(data / "train", roe), init=tmp_path / "two.safetensors", steps=20)
+    other = replace(plan, out=plan.out.with_name("unbroken"))
     train_readouts(other)
-    learned = list[str]()
+    learn, learned = readout_training._learned, list[str]()
 
-    def watched(*arguments: object) -> nn.Sequential:
-        learned.append(str(arguments[-1]))
+    def watched(network: RigNetwork, rows: Rows, plan: ReadoutPlan, name: str) -> nn.Sequential:
+        learned.append(name)
         if len(learned) == 2:
             raise KeyboardInterrupt
-        return learn(*arguments)  # type: ignore[arg-type]
+        return learn(network, rows, plan, name)
 
-    from raf_training import readout_training
-
-    learn = readout_training._learned
     monkeypatch.setattr(readout_training, "_learned", watched)
-    short = replace(plan, steps=20)
     with pytest.raises(KeyboardInterrupt):
-        train_readouts(short)
-    assert not (short.out / "weights.safetensors").exists()
-    train_readouts(short)
-    assert learned == ["egg", "strangers", "strangers"]
+        train_readouts(plan)
+    assert not (plan.out / "weights.safetensors").exists()
+    train_readouts(plan)
+    assert learned == ["egg", "roe", "roe"]
     expected = weights_of(other).state_dict()
-    assert all(torch.equal(value, expected[name]) for name, value in weights_of(short).state_dict().items())
+    assert all(torch.equal(value, expected[name]) for name, value in weights_of(plan).state_dict().items())
 
 
 def test_the_weights_say_where_they_come_from_and_have_the_digits_of_half_precision(
@@ -200,9 +222,9 @@ def test_weights_without_families_are_refused(plan: ReadoutPlan, tmp_path: Path)
         train_readouts(replace(plan, init=tmp_path / "w.safetensors"))
 
 
-def test_a_kind_without_heads_is_named(plan: ReadoutPlan, tmp_path: Path) -> None:
-    folder = write_eggs(tmp_path / "known", [egg for egg in eggs(range(6)) if not egg.strange])
-    with pytest.raises(DataError, match=f"no heads of strangers in {folder}"):
+def test_a_family_without_heads_is_named(plan: ReadoutPlan, tmp_path: Path) -> None:
+    folder = write_eggs(tmp_path / "strange", [egg for egg in eggs(range(6)) if egg.strange])
+    with pytest.raises(DataError, match=f"no heads of egg in {folder}"):
         train_readouts(replace(plan, train=(folder,), steps=2))
 
 

@@ -94,9 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     _add_rig(command("rig", _rig, "a network that emits all shapes at once, by 3D supervision"))
-    _add_readouts(
-        command("readouts", _readouts, "last layers for each family that such a network knows, and for strangers")
-    )
+    _add_readouts(command("readouts", _readouts, "last layers for each family that such a network knows"))
     first = command("stage1", _stage, "the paper's first stage: rigged and unrigged heads, 2D losses")
     _add_stage(first, 1)
     first.add_argument(
@@ -163,9 +161,7 @@ def _add_readouts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rows", type=int, default=defaults.rows, help="vertices of a head to learn from, at most"
     )
-    parser.add_argument(
-        "--steps", type=int, default=defaults.steps, help="steps for each family and for strangers"
-    )
+    parser.add_argument("--steps", type=int, default=defaults.steps, help="steps for each family")
     parser.add_argument("--rate", type=float, default=defaults.rate, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=defaults.seed, help="of rows, order and augmentation")
 

@@ -120,15 +120,10 @@ class SampleFolder:
             strange,
         )
 
-    def of(self, family: str | None) -> SampleFolder:
-        """Only the heads of a family that are no strangers to it; None: only strangers."""
+    def of(self, family: str) -> SampleFolder:
+        """Only the heads of a family that are no strangers to it."""
         part = copy(self)
-        kinds = (_kind(path) for path in self.paths)
-        part.paths = [
-            path
-            for path, (own, strange) in zip(self.paths, kinds, strict=True)
-            if (family is None and strange) or (own == family and not strange)
-        ]
+        part.paths = [path for path in self.paths if _kind(path) == (family, False)]
         return part
 
     def check(self) -> NDArray[np.int64]:

@@ -42,8 +42,7 @@ class NetworkConfig:
     marks : names of poses, at most A.
     strangers : whether the network moves strangers, faces unlike all that it has learned from, in a way of their own.
     families : whose faces it judges not to be strangers (:mod:`raf_training.strangers`); without any, nobody is one.
-    readouts : whether the last layers have weights of their own for each of the families and for strangers
-        (:mod:`raf_training.readouts`).
+    readouts : whether the last layers have weights of their own for each family (:mod:`raf_training.readouts`).
     frequencies : octaves of the Fourier encoding of positions.
     poses : the names behind the P outputs (or entries of the pose vector).
     """

@@ -1,7 +1,10 @@
-"""Training the readouts (:mod:`raf_training.readouts`): the last layers alone, for each family and for strangers.
+"""Training the readouts (:mod:`raf_training.readouts`): the last layers alone, for each family that a network knows.
 
 All that comes before stays. It is computed once for some vertices of every head, rows, and learning from rows takes a
 CPU minutes: heads of tens of thousands of vertices, too slow to train whole networks on, can be learned from.
+
+Strangers keep the layers of the network. Layers of their own learn more of the strangers among the samples, but are no
+better on rigs that nobody here made (docs/left_out.md).
 
 Axis legend: R rows, M gathered numbers, C channels, P poses, V vertices.
 """
@@ -35,7 +38,6 @@ from raf_training.train import commit_of_checkout, schedule, validate
 __all__ = ["ReadoutPlan", "train_readouts"]
 
 CPU = torch.device("cpu")
-STRANGERS = "strangers"
 # Rows a step, and decay of the running mean of the weights.
 BATCH, AVERAGE = 4096, 0.999
 WEIGHT_DECAY = 1e-3
@@ -52,7 +54,7 @@ class ReadoutPlan:
     out : folder of weights.
     init : weights of ``raf-train rig``, whose families are given readouts.
     rows : vertices of a head that are learned from, at most.
-    steps : steps for each readout.
+    steps : steps for each family.
     rate : peak learning rate of AdamW.
     """
 
@@ -86,12 +88,12 @@ class Rows:
 
 
 def train_readouts(plan: ReadoutPlan) -> dict[str, float]:
-    """Run a training, or resume it with the next readout; returns the validation, per family.
+    """Run a training, or resume it with the next family; returns the validation, per family.
 
     Raises
     ------
     DataError
-        If the samples cannot be used, or there are none of one of the families or of strangers.
+        If the samples cannot be used, or there are none of one of the families.
     ModelError
         If the initial weights cannot be read, or know no families.
     """
@@ -105,13 +107,13 @@ def train_readouts(plan: ReadoutPlan) -> dict[str, float]:
     commit = commit_of_checkout()
     plan.out.mkdir(parents=True, exist_ok=True)
     readouts = list[nn.Sequential]()
-    for family in (*families, None):
-        path = plan.out / f"{family or STRANGERS}.safetensors"
+    for family in families:
+        path = plan.out / f"{family}.safetensors"
         readout = _readout(network)
         if path.is_file():
             _load(readout, path)
         else:
-            readout = _learned(network, _rows(network, folders, family, plan), plan, family or STRANGERS)
+            readout = _learned(network, _rows(network, folders, family, plan), plan, family)
             temporary = path.with_suffix(".tmp")
             save_file(readout.state_dict(), temporary)
             temporary.replace(path)
@@ -119,7 +121,7 @@ def train_readouts(plan: ReadoutPlan) -> dict[str, float]:
     result = RigNetwork(replace(network.config, readouts=True))
     result.load_state_dict(network.state_dict(), strict=False)
     assert result.readouts is not None
-    result.readouts.take(readouts)
+    result.readouts.take([*readouts, _readout(network)])
     weights = half_digits(result, result.state_dict())
     attribution = [*about.get("attribution", "").splitlines()]
     attribution += [line for heads in folders for line in heads.attribution.values()]
@@ -156,14 +158,12 @@ def _load(readout: nn.Sequential, path: Path) -> None:
 
 
 @torch.no_grad()
-def _rows(
-    network: RigNetwork, folders: Sequence[SampleFolder], family: str | None, plan: ReadoutPlan
-) -> Rows:
-    """Compute what the last layers look at on all heads of a family, or on all strangers."""
+def _rows(network: RigNetwork, folders: Sequence[SampleFolder], family: str, plan: ReadoutPlan) -> Rows:
+    """Compute what the last layers look at on all heads of a family that are no strangers to it."""
     parts = [heads.of(family) for heads in folders]
     counts = np.minimum(np.concatenate([part.check() for part in parts]), plan.rows)
     if not len(counts):
-        raise DataError(f"there are no heads of {family or STRANGERS} in {', '.join(map(str, plan.train))}")
+        raise DataError(f"there are no heads of {family} in {', '.join(map(str, plan.train))}")
     poses, last = len(network.config.poses), network.trunk[-1]
     assert isinstance(last, DiffusionBlock)
     rows = Rows(
@@ -179,9 +179,7 @@ def _rows(
         b for i, part in enumerate(parts) for b in OneByOne(part, CPU).batches(plan.seed + i, 0, len(part))
     )
     start = 0
-    for number, batch in enumerate(
-        tqdm(batches, total=len(counts), desc=f"rows of {family or STRANGERS}", unit="head")
-    ):
+    for number, batch in enumerate(tqdm(batches, total=len(counts), desc=f"rows of {family}", unit="head")):
         surface = SurfaceTensors(*(getattr(batch.surface, name)[0] for name in INPUTS))
         network(surface, strange=batch.strange[0])
         gathered, deltas = found.pop(), on_open_jaw(batch.deltas[0])

@@ -1,9 +1,9 @@
-"""Last layers with weights of their own for each family that a network knows, and for strangers.
+"""Last layers with weights of their own for each family that a network knows.
 
 What follows the last diffusion looks at one vertex at a time. Rigs of one family move all its identities alike, in
 detail that other families have not: layers that serve all of them are a compromise. A head is given the mean of several
 sets of weights, by its shares of the families (:meth:`raf_training.strangers.Judge.shares`): one set for all its
-vertices, so that it costs no time, and no jump where a face is half a stranger.
+vertices, so that it costs no time, and no jump where a face is half a stranger. Strangers have the network's own.
 
 Axis legend: V vertices, C channels, M gathered numbers, N readouts (families, then strangers), I inputs and O outputs.
 """
