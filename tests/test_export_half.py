@@ -73,6 +73,13 @@ def test_the_network_stays_what_it_is(model: onnx.ModelProto, vertices: int, rou
     assert 0 < largest < 0.01
 
 
+def test_softmaxes_have_an_axis_more(model: onnx.ModelProto) -> None:
+    """TensorRT refuses those of vectors."""
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.value_info}
+    assert {ranks[node.input[0]] for node in graph.node if node.op_type == "Softmax"} == {2}
+
+
 def test_matrix_products_but_those_of_coordinates_and_spectra_are_in_half_precision(
     model: onnx.ModelProto,
 ) -> None:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from tqdm import tqdm
 
 from raf_runtime.contract import INPUTS
@@ -68,7 +67,11 @@ class Judge(nn.Module):
 
     def shares(self, summary: Tensor, strange: Tensor | float) -> Tensor:
         """How far a face is of each family and, last, of none (F + 1,): they sum to one."""
-        known = functional.softmax(-CLEAR * self._log_distances(summary), dim=0)
+        distances = self._log_distances(summary)
+        nearness = torch.exp(
+            CLEAR * (distances.min() - distances)
+        )  # a softmax; TensorRT has none of one axis
+        known = nearness / nearness.sum()
         strange = torch.as_tensor(strange, dtype=known.dtype, device=known.device)
         return torch.cat([(1 - strange) * known, strange[None]])
 
