@@ -169,7 +169,7 @@ def _rows(network: RigNetwork, folders: Sequence[SampleFolder], family: str, pla
     rows = Rows(
         torch.empty((int(counts.sum()), last.norm.normalized_shape[0]), dtype=torch.float16),
         torch.empty((int(counts.sum()), poses, 3), dtype=torch.float16),
-        torch.from_numpy(np.repeat(np.arange(len(counts)), counts)),
+        torch.empty(int(counts.sum()), dtype=torch.int64),
         torch.empty((len(counts), poses)),
         torch.empty((len(counts), poses)),
     )
@@ -187,8 +187,12 @@ def _rows(network: RigNetwork, folders: Sequence[SampleFolder], family: str, pla
         some = torch.from_numpy(rng.choice(len(gathered), min(len(gathered), plan.rows), replace=False))
         shares = torch.full((len(gathered),), 1 / len(gathered))
         rows.of_distance[number], rows.of_square[number] = pose_weights(deltas, batch.mask[0], shares)
-        rows.gathered[start : start + len(some)] = gathered[some]
-        rows.deltas[start : start + len(some)] = deltas[:, some].transpose(0, 1)
+        own = slice(start, start + len(some))
+        rows.gathered[own], rows.deltas[own], rows.head[own] = (
+            gathered[some],
+            deltas[:, some].transpose(0, 1),
+            number,
+        )
         start += len(some)
     hook.remove()
     return rows
