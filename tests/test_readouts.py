@@ -23,7 +23,7 @@ from raf_training.checkpoint import half_digits, load_network, save_weights
 from raf_training.cli import main
 from raf_training.dataset import SampleFolder
 from raf_training.errors import DataError
-from raf_training.losses.displacement import displacement_loss
+from raf_training.losses.displacement import displacement_loss, pose_weights
 from raf_training.network import CONFIGS, RigNetwork
 from raf_training.readout_training import ReadoutPlan, Rows, train_readouts
 from raf_training.readouts import BlendedLinear
@@ -143,6 +143,21 @@ def test_a_family_learns_its_own_and_all_else_stays(plan: ReadoutPlan, data: Pat
     assert figures == validate(
         after.config, after.state_dict(), SampleFolder(data / "val"), torch.device("cpu")
     )
+
+
+def test_rows_have_the_weights_of_their_own_head(plan: ReadoutPlan) -> None:
+    network, _ = load_network(plan.init)
+    rows = readout_training._rows(network, [SampleFolder(plan.train[0])], "egg", replace(plan, rows=1000))
+    everything = torch.ones(rows.deltas.shape[1], dtype=torch.bool)
+    sizes = set[int]()
+    for head in range(len(rows.of_distance)):
+        deltas = rows.deltas[rows.head == head].float().transpose(0, 1)
+        size = deltas.shape[1]
+        of_distance, of_square = pose_weights(deltas, everything, torch.full((size,), 1 / size))
+        torch.testing.assert_close(rows.of_distance[head], of_distance, rtol=1e-3, atol=0)
+        torch.testing.assert_close(rows.of_square[head], of_square, rtol=3e-3, atol=0)
+        sizes.add(size)
+    assert len(sizes) == 2  # heads of unlike sizes, which come in an order of their own
 
 
 def test_an_interrupted_run_goes_on_with_the_next_family(

@@ -188,11 +188,9 @@ def _rows(network: RigNetwork, folders: Sequence[SampleFolder], family: str, pla
         shares = torch.full((len(gathered),), 1 / len(gathered))
         rows.of_distance[number], rows.of_square[number] = pose_weights(deltas, batch.mask[0], shares)
         own = slice(start, start + len(some))
-        rows.gathered[own], rows.deltas[own], rows.head[own] = (
-            gathered[some],
-            deltas[:, some].transpose(0, 1),
-            number,
-        )
+        rows.gathered[own] = gathered[some]
+        rows.deltas[own] = deltas[:, some].transpose(0, 1)
+        rows.head[own] = number
         start += len(some)
     hook.remove()
     return rows
