@@ -42,6 +42,17 @@ class Egg:
     subdivisions: int = 1
 
 
+def known_and_strange(seeds: range, all_strange: bool | None = None, sizes: int = 1) -> list[Egg]:
+    """Eggs that are tall, or wide, which are strangers; of one or more numbers of vertices."""
+    result = []
+    for seed in seeds:
+        strange = seed % 2 == 0 if all_strange is None else all_strange
+        radii = np.random.default_rng(seed).uniform(1.9, 2.1, 3)
+        shape = [1.3, 0.8, 1.0] if strange else [0.9, 1.2, 1.0]
+        result.append(Egg(radii * shape, strange, 1 + seed // 2 % sizes))
+    return result
+
+
 def write_eggs(folder: Path, eggs: Iterable[Egg]) -> Path:
     """A folder of samples, as ``raf-data build`` writes them."""
     folder.mkdir()

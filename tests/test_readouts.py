@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -30,32 +29,20 @@ from raf_training.readouts import BlendedLinear
 from raf_training.train import TrainPlan, train, validate
 
 if TYPE_CHECKING:
-    from tests.eggs import TINY, Egg, write_eggs
+    from tests.eggs import TINY, known_and_strange, write_eggs
 else:
     sys.path.append(str(Path(__file__).parent))  # tests are no package
-    from eggs import TINY, Egg, write_eggs
+    from eggs import TINY, known_and_strange, write_eggs
 
 TOLD = replace(TINY, strangers=True)
-
-
-def eggs(seeds: range) -> list[Egg]:
-    """Eggs that are tall, or wide, which are strangers; of two sizes."""
-    result = []
-    for seed in seeds:
-        radii = np.random.default_rng(seed).uniform(1.9, 2.1, 3)
-        strange = seed % 2 == 0
-        result.append(
-            Egg(radii * ([1.3, 0.8, 1.0] if strange else [0.9, 1.2, 1.0]), strange, 1 + seed % 3 // 2)
-        )
-    return result
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Samples, and weights that have learned a little from them."""
     folder = tmp_path_factory.mktemp("eggs")
-    write_eggs(folder / "train", eggs(range(24)))
-    write_eggs(folder / "val", eggs(range(24, 30)))
+    write_eggs(folder / "train", known_and_strange(range(24), sizes=2))
+    write_eggs(folder / "val", known_and_strange(range(24, 30), sizes=2))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(CONFIGS, "tiny", TOLD)
         train(TrainPlan(folder / "train", folder / "val", folder / "run", config="tiny", steps=60, every=60))
@@ -238,7 +225,7 @@ def test_weights_without_families_are_refused(plan: ReadoutPlan, tmp_path: Path)
 
 
 def test_a_family_without_heads_is_named(plan: ReadoutPlan, tmp_path: Path) -> None:
-    folder = write_eggs(tmp_path / "strange", [egg for egg in eggs(range(6)) if egg.strange])
+    folder = write_eggs(tmp_path / "strange", known_and_strange(range(6), all_strange=True))
     with pytest.raises(DataError, match=f"no heads of egg in {folder}"):
         train_readouts(replace(plan, train=(folder,), steps=2))
 

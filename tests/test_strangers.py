@@ -23,31 +23,21 @@ from raf_training.train import TrainPlan, train, validate
 
 if TYPE_CHECKING:
     from tests.eggs import TINY as KNOWN_ONLY
-    from tests.eggs import Egg, write_eggs
+    from tests.eggs import known_and_strange, write_eggs
 else:
     sys.path.append(str(Path(__file__).parent))  # tests are no package
     from eggs import TINY as KNOWN_ONLY
-    from eggs import Egg, write_eggs
+    from eggs import known_and_strange, write_eggs
 
 TINY = replace(KNOWN_ONLY, strangers=True)
 CPU = torch.device("cpu")
 
 
-def eggs(seeds: range, all_strange: bool | None = None) -> list[Egg]:
-    """Eggs that are tall, or wide, which are strangers."""
-    result = []
-    for seed in seeds:
-        strange = seed % 2 == 0 if all_strange is None else all_strange
-        radii = np.random.default_rng(seed).uniform(1.9, 2.1, 3)
-        result.append(Egg(radii * ([1.3, 0.8, 1.0] if strange else [0.9, 1.2, 1.0]), strange))
-    return result
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("eggs")
-    write_eggs(folder / "train", eggs(range(40)))
-    write_eggs(folder / "val", eggs(range(40, 48)))
+    write_eggs(folder / "train", known_and_strange(range(40)))
+    write_eggs(folder / "val", known_and_strange(range(40, 48)))
     return folder
 
 
@@ -119,7 +109,10 @@ def test_families_are_known_and_strangers_not_and_the_network_stays(data: Path) 
 
 @pytest.mark.parametrize("strange", [False, True])
 def test_of_strangers_alone_no_family_is_known(tmp_path: Path, strange: bool) -> None:
-    heads, network = SampleFolder(write_eggs(tmp_path / "train", eggs(range(8), strange))), moving()
+    heads, network = (
+        SampleFolder(write_eggs(tmp_path / "train", known_and_strange(range(8), strange))),
+        moving(),
+    )
     _, judge = learn_families(network, OneByOne(heads, CPU), heads.families, 0)
     with torch.no_grad():
         said = [float(judge(network.summary(heads[i].surface))) for i in range(len(heads))]
