@@ -159,4 +159,4 @@ def _restored(kind: Any, name: str, arrays: typing.Mapping[str, NDArray[Any]]) -
     if kind is sparse.csr_array:
         shape, *parts = (arrays[f"{name}.{part}"] for part in ("shape", "data", "indices", "indptr"))
         return sparse.csr_array(tuple(parts), shape=tuple(shape.tolist()))
-    return arrays[name].item() if kind in (int, float, str) else arrays[name]
+    return arrays[name].item() if kind in (bool, int, float, str) else arrays[name]

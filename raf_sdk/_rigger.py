@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     MeshLike = str | os.PathLike[str] | trimesh.Trimesh | tuple[ArrayLike, ArrayLike] | Mesh
 
 __all__ = ["SHIPPED_MODEL", "Prepared", "Rigger"]
+
+_log = logging.getLogger("raf_sdk")
 
 SHIPPED_MODEL = Path(__file__).parent / "data" / "model.onnx"
 
@@ -103,6 +106,8 @@ class Rigger:
     def rig(self, mesh: MeshLike | Prepared) -> Rig:
         """Predict every pose of a neutral head.
 
+        Where no face was recognised for sure, as in a mesh without one, a warning is logged (logger ``raf_sdk``).
+
         Parameters
         ----------
         mesh
@@ -122,5 +127,10 @@ class Rigger:
             The model fails on this mesh.
         """
         prepared = mesh if isinstance(mesh, Prepared) else self.prepare(mesh)
+        if not prepared.head.frame.sure:
+            name = prepared.mesh.source.name if prepared.mesh.source else "the mesh"
+            _log.warning(
+                "%s may not show a face: look at the rig (Rig.preview, Rig.check) before it is used", name
+            )
         displacements = self._session.run(prepared.head.operators)
         return Rig(prepared.mesh, self.names, prepared.head.finish(displacements, self.names))

@@ -96,13 +96,16 @@ def test_what_is_no_head_still_gets_a_frame(shape: str) -> None:
         points, faces = points[:3] * [1, 1, 0] + [[0, 0, 0], [0, 1, 0], [1, 0, 0]], np.array([[0, 1, 2]])
     elif shape == "sliver":
         points = points * [1, 1e-9, 1e-9]
-    _assert_proper(estimate_frame(points, faces))
+    frame = estimate_frame(points, faces)
+    _assert_proper(frame)
+    assert not frame.sure
 
 
 def test_example_head_is_found(head: tuple[Doubles, Triangles]) -> None:
     vertices, faces = head
     frame = estimate_frame(vertices, faces)
     _assert_proper(frame)
+    assert frame.sure
     # It is sculpted Y up and looking along +Z.
     assert np.trace(frame.rotation) > 1 + 2 * np.cos(np.deg2rad(12))
 

@@ -153,3 +153,24 @@ def test_a_large_surface_goes_through_its_stand_in(rigger: raf_sdk.Rigger, rig: 
     large = rigger.rig(fine)
     assert large.deltas.shape == (52, len(fine.vertices), 3)
     assert difference(large.deltas[:, : len(rig.vertices)], rig.deltas) < 0.2
+
+
+def test_what_shows_no_face_is_rigged_with_a_warning(
+    rigger: raf_sdk.Rigger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rigger.rig(EXAMPLE)
+    assert not caplog.records
+    trimesh.creation.icosphere(4).export(tmp_path / "ball.ply")
+    rigger.rig(tmp_path / "ball.ply")
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "ball.ply may not show a face"
+    ]
+
+
+def test_a_cached_head_warns_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ball = trimesh.creation.icosphere(3)
+    for _ in range(2):
+        raf_sdk.Rigger(device="cpu", cache=tmp_path).rig(ball)
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == 2 * [
+        "the mesh may not show a face"
+    ]

@@ -97,11 +97,14 @@ class Frame:
         Centroid of the anchors, in the input's frame and unit.
     unit : float
         RMS distance of the anchors from the origin, in the input's unit.
+    sure : bool
+        Whether a face was recognised there.
     """
 
     rotation: Doubles
     origin: Doubles
     unit: float
+    sure: bool = True
 
     @classmethod
     def from_anchors(cls, anchors: NDArray[np.floating], rotation: Doubles | None = None) -> Frame:
@@ -145,7 +148,7 @@ def estimate_frame(
     """Find the canonical frame of a head.
 
     Any unit, position, up axis and winding will do. The result follows axis rotations, translation and scale
-    up to rounding; on anything but a head it is a frame without a meaning.
+    up to rounding; on anything but a head it is a frame without a meaning, and mostly not sure.
 
     Parameters
     ----------
@@ -188,7 +191,8 @@ def estimate_frame(
         seen, (_, settled) = soup, _settled(fine, frame, samples, _FINE)
     _, closer = _settled(networks.sharp, settled, _samples(seen, settled, _SHARP), _SHARP)
     frame = _blend(settled, closer)
-    return Frame(frame.rotation, frame.origin + centre, frame.unit)
+    sure = max(score for score, *_ in found) >= SURE
+    return Frame(frame.rotation, frame.origin + centre, frame.unit, sure)
 
 
 def _samples(soup: Soup, frame: Frame, looks: _Looks) -> tuple[Doubles, Doubles]:
