@@ -237,6 +237,13 @@ def test_a_damaged_readout_is_named(plan: ReadoutPlan) -> None:
         train_readouts(plan)
 
 
+def test_readouts_of_another_plan_are_not_taken(plan: ReadoutPlan) -> None:
+    train_readouts(replace(plan, steps=2))
+    train_readouts(replace(plan, steps=2))
+    with pytest.raises(ModelError, match=r"plan\.json is of another run"):
+        train_readouts(replace(plan, steps=3))
+
+
 def test_the_command(plan: ReadoutPlan, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--train", str(plan.train[0]), "--val", str(plan.val), "--out", str(plan.out), "--steps", "2"]
     assert main(["readouts", *options, "--init", str(plan.init)]) == 0

@@ -95,7 +95,7 @@ def train_readouts(plan: ReadoutPlan) -> dict[str, float]:
     DataError
         If the samples cannot be used, or there are none of one of the families.
     ModelError
-        If the initial weights cannot be read, or know no families.
+        If the initial weights cannot be read, or know no families; if the folder holds readouts of another plan.
     """
     network, about = load_network(plan.init)
     families = network.config.families
@@ -105,7 +105,11 @@ def train_readouts(plan: ReadoutPlan) -> dict[str, float]:
     folders, held_out = [SampleFolder(folder) for folder in plan.train], SampleFolder(plan.val)
     held_out.check()
     commit = commit_of_checkout()
+    # Of folders only the names: the rest is nobody's business but the machine's.
+    described = {key: value.name if isinstance(value, Path) else value for key, value in asdict(plan).items()}
+    described |= {"train": [folder.name for folder in plan.train], "samples": sum(map(len, folders))}
     plan.out.mkdir(parents=True, exist_ok=True)
+    _agree(plan.out / "plan.json", described)
     readouts = list[nn.Sequential]()
     for family in families:
         path = plan.out / f"{family}.safetensors"
@@ -125,9 +129,6 @@ def train_readouts(plan: ReadoutPlan) -> dict[str, float]:
     weights = half_digits(result, result.state_dict())
     attribution = [*about.get("attribution", "").splitlines()]
     attribution += [line for heads in folders for line in heads.attribution.values()]
-    # Of folders only the names: the rest is nobody's business but the machine's.
-    described = {key: value.name if isinstance(value, Path) else value for key, value in asdict(plan).items()}
-    described |= {"train": [folder.name for folder in plan.train], "samples": sum(map(len, folders))}
     told = {
         "commit": commit,
         "attribution": "\n".join(dict.fromkeys(attribution)),
@@ -135,6 +136,15 @@ def train_readouts(plan: ReadoutPlan) -> dict[str, float]:
     }
     save_weights(plan.out / "weights.safetensors", weights, result.config, told)
     return validate(result.config, weights, held_out, CPU)
+
+
+def _agree(path: Path, described: dict[str, object]) -> None:
+    """Write a plan into its folder, or see that the one there is the same."""
+    if path.is_file() and json.loads(path.read_text()) != described:
+        raise ModelError(
+            f"{path} is of another run, whose readouts are not of this one; choose another --out"
+        )
+    path.write_text(json.dumps(described, indent=1))
 
 
 def _without_readouts(network: RigNetwork) -> RigNetwork:
