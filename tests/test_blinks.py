@@ -79,6 +79,32 @@ def test_a_blink_that_falls_short_closes(share: float) -> None:
     assert not face.moved[0, : face.upper[0]].any() and not face.moved[0, face.lower].any()
 
 
+@pytest.mark.parametrize("corner", [slice(0, 10), slice(21, None)])
+def test_a_corner_that_a_blink_does_not_reach_closes(corner: slice) -> None:
+    face = Face(1.0)
+    face.moved[0, face.upper.reshape(ROWS, COLUMNS)[:, corner]] *= 0.05
+    assert face.gap() > 0.15
+    close_blinks(face.points, face.moved, POSES, face.lids)
+    assert face.gap() < 0.04
+    assert not face.moved[0, : face.upper[0]].any() and not face.moved[0, face.lower].any()
+
+
+def test_the_white_behind_an_eye_that_is_no_ball_is_no_lid() -> None:
+    face = Face(0.6)
+    disc = np.arange(face.upper[0])
+    face.points[disc, 2] = CENTRE[2] + 0.7 * RADIUS
+    white = trimesh.creation.cylinder(0.9 * RADIUS, 0.01, sections=64).subdivide().subdivide()
+    count, size = len(face.points), len(white.vertices)
+    points = np.concatenate([face.points, white.vertices + CENTRE + [0, 0, 0.4 * RADIUS]])
+    faces = np.concatenate([face.faces, white.faces + count])
+    skin = np.concatenate([face.upper, face.lower, np.arange(count, count + size)])
+    moved = np.concatenate([face.moved, np.zeros((len(POSES), size, 3), np.float32)], axis=1)
+    close_blinks(points, moved, POSES, find_lids(points, faces, skin, [], flat_eyes(points, [disc], [])))
+    face.moved = moved
+    assert face.gap() < 0.04
+    assert not moved[0, count:].any()
+
+
 def test_lids_close_over_an_eye_that_is_no_ball() -> None:
     face = Face(0.6)
     disc = np.arange(face.upper[0])

@@ -1,24 +1,25 @@
 """Blinks close: where one leaves a gap between the lids, they go further the way they go already.
 
 Blinks of ICT-FaceKit, for one, do not depend on the person and leave up to a third of the eye open, and so does a
-network that has learned from them. The eye is looked at from the front in columns, and what moves with the lid in a
-blink goes further the lid's way, by as much as its column needs, smoothly from column to column: lid and lashes, which
-go far already, stay as smooth as they were.
+network that has learned from them; lids that meet at other corners than those of its faces do not close there. The eye
+is looked at from the front in columns, and what moves with the lid in a blink goes further the lid's way, by as much as
+its column needs, smoothly from column to column: lid and lashes, which go far already, stay as smooth as they were.
 
-Axis legend: S surface vertices, P poses, E edges, X columns of an eye, n vertices.
+Axis legend: S surface vertices, T triangles, P poses, E edges, X columns and Y rows of an eye, n vertices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from raf_runtime.eyes import Eye
-from raf_runtime.lids import in_front
+from raf_runtime.lids import Ball, in_front
 from raf_runtime.rigid import Doubles
 
 __all__ = ["Lids", "close_blinks", "find_lids", "flat_eyes"]
@@ -27,12 +28,12 @@ Ints = NDArray[np.int64]
 
 # What is nearer to the middle of a ball than AROUND, in its radii, goes all of the way, beyond REACH nothing does.
 AROUND, REACH = 1.3, 1.6
-COLUMNS: Final = 32
-# The upper lid is what goes down by more than this share of what goes down most.
-WITH_LID: Final = 0.3
-# What lies this far behind the upper lid's border, in radii, is the inside of the head: 0.4 to 0.8 of sockets behind
-# the eyes of avatars, 0.34 to 0.36 along the lower lids of one of MakeHuman's faces, less on others.
-BEHIND: Final = 0.38
+COLUMNS, ROWS = 32, 96
+# The border of the upper lid goes all of the way, also towards the corners of the eye, where a blink may hardly move
+# it; what lies this far above it, in radii, only as far as the blink moves it.
+FADE: Final = 0.6
+# What lies nearer to the middle of a ball than this share of its surface is the inside of a socket.
+BEHIND: Final = 0.8
 # Columns that are lower at rest, in radii, are corners of the eye.
 OPEN: Final = 0.05
 FEWEST: Final = 4
@@ -41,20 +42,21 @@ LEFT: Final = (0.05, 0.7)
 # How far a lid goes beyond the other's border, in radii, and at most, of the largest opening.
 OVERLAP, MOST = 0.03, 0.7
 ROUNDS: Final = 4
-# Eyes that are no balls, as cartoons have them: corners of a box that the middle of the left one is in, how wide it may
-# be and how high at least, of its width, and by how much of its radius what stands for its centre lies behind.
+# Eyes that are no balls, as cartoons have them: corners of a box that the middle of the left one is in, how wide it
+# may be and how high at least, of its width; by how much of half its size what stands for its centre lies behind it,
+# so that lids around the side of the face are before that; how far behind its plane, in radii, the white of it lies.
 FLAT_PLACE: Final = np.array([[0.4, -0.4, -1.0], [1.5, 1.0, 0.8]])
-FLAT_WIDTH, FLAT_HEIGHT, FLAT_DEPTH = (0.3, 1.6), 0.6, 0.5
+FLAT_WIDTH, FLAT_HEIGHT, FLAT_DEPTH, WHITE = (0.3, 1.6), 0.6, 1.0, 0.1
 # Weights of a column and its neighbours.
 SMOOTH: Final = np.hanning(21)[1:-1] / np.hanning(21).sum()
 
 
 @dataclass(frozen=True, slots=True)
 class Lids:
-    """An eye, the edges (E, 2) int64 of the skin in front of it, and half its width in radii."""
+    """An eye, the triangles (T, 3) int64 of the skin in front of it, and half its width in radii."""
 
     eye: Eye
-    edges: Ints
+    faces: Ints
     width: float
 
 
@@ -77,15 +79,28 @@ def find_lids(
         From :func:`flat_eyes`: their lids may reach as far beyond them as lids can.
     """
     result: list[Lids] = []
-    for eye, width in [*((eye, 1.0) for eye in eyes), *((eye, AROUND) for eye in flat)]:
+    balls = [(eye, 1.0, _outside_ball(points, eye)) for eye in eyes]
+    for eye, width, outside in [*balls, *((eye, AROUND, _before_disc(points, eye)) for eye in flat)]:
+        radius = _radius(points, eye)
         near = np.zeros(len(points), dtype=bool)
-        near[skin[in_front(points[skin] - eye.centre, AROUND * _radius(points, eye))]] = True
+        near[skin[in_front(points[skin] - eye.centre, AROUND * radius)]] = True
         around = faces[near[faces[:, 0]] & near[faces[:, 1]] & near[faces[:, 2]]]
-        start, end = around.ravel(), np.roll(around, -1, axis=1).ravel()
-        once = np.unique(np.minimum(start, end) * len(points) + np.maximum(start, end))
-        edges = np.stack(np.divmod(once, len(points)), axis=1)
-        result.append(Lids(eye, edges, width))
+        result.append(Lids(eye, around[outside(points[around].mean(axis=1))], width))
     return result
+
+
+def _outside_ball(points: Doubles, eye: Eye) -> Callable[[Doubles], NDArray[np.bool_]]:
+    """Tells which places (n, 3) are outside of an eyeball, or not far inside: the others are of its socket."""
+    ball = Ball(points[eye.vertices] - eye.centre)
+    return lambda place: ball.height(place - eye.centre) > BEHIND
+
+
+def _before_disc(points: Doubles, eye: Eye) -> Callable[[Doubles], NDArray[np.bool_]]:
+    """Tells which places (n, 3) are not behind the plane of an eye that is no ball: the others are the white of it."""
+    middle = points[eye.vertices].mean(axis=0)
+    normal = np.linalg.svd(points[eye.vertices] - middle, full_matrices=False)[2][2]
+    normal *= np.sign(normal[2])
+    return lambda place: (place - middle) @ normal > -WHITE * _radius(points, eye)
 
 
 def flat_eyes(points: Doubles, parts: Sequence[Ints], eyes: Sequence[Eye]) -> list[Eye]:
@@ -143,37 +158,49 @@ def close_blinks(
             rest = points - each.eye.centre
             near = in_front(rest, REACH * radius)
             blink = displacements[poses.index(name)]
-            # All that moves, and all edges between it, numbered anew.
+            # All that moves, and all triangles between it, numbered anew.
             place = np.zeros(len(points), dtype=np.int64)
             place[near] = np.arange(len(near))
             blink[near] = _closed(
-                rest[near], blink[near].astype(np.float64), place[each.edges], radius, each.width
+                rest[near], blink[near].astype(np.float64), place[each.faces], radius, each.width
             )
 
 
-def _closed(rest: Doubles, blink: Doubles, edges: Ints, radius: float, width: float) -> Doubles:
-    """The blink (n, 3) of one eye, closed: ``rest (n, 3)`` about its middle, ``edges (E, 2)`` among these."""
+def _closed(rest: Doubles, blink: Doubles, faces: Ints, radius: float, width: float) -> Doubles:
+    """The blink (n, 3) of one eye, closed: ``rest (n, 3)`` about its middle, ``faces (T, 3)`` among these."""
     columns = np.linspace(-width * radius, width * radius, COLUMNS)
-    upper, lower = _sides(rest, blink, edges, columns, BEHIND * radius)
-    opening = _gaps(rest, upper, lower, columns)
-    wide = opening > OPEN * radius
+    opening, top = _openings(rest, faces, columns)
+    wide = _run(opening > OPEN * radius, int(opening.argmax()))
     if wide.sum() < FEWEST:
         return blink
-    left = _gaps(rest + blink, upper, lower, columns)[wide].clip(min=0).sum() / opening[wide].sum()
+    left = _openings(rest + blink, faces, columns)[0][wide].sum() / opening[wide].sum()
     if not LEFT[0] < left < LEFT[1]:
         return blink
-    drop = (-blink[:, 1] / -blink[edges, 1].min()).clip(0, 1)
-    share = drop * ((REACH - np.linalg.norm(rest, axis=1) / radius) / (REACH - AROUND)).clip(0, 1)
-    way = blink[np.unique(upper)].mean(axis=0)
+    drop = (-blink[:, 1] / -blink[faces, 1].min()).clip(0, 1)
+    way = drop @ blink
     way /= -way[1]
+    near = _nearness(rest, opening[wide], top[wide], columns[wide], radius)
+    # Lashes go no further than the skin that they are on.
+    skin = np.unique(faces)
+    _, on = KDTree(rest[skin]).query(rest)
+    share = np.maximum(drop, np.minimum(near, near[skin][on]) * blink.any(axis=1))
+    share *= ((REACH - np.linalg.norm(rest, axis=1) / radius) / (REACH - AROUND)).clip(0, 1)
     moved, lower_by = blink, np.zeros(COLUMNS)
     for _ in range(ROUNDS):
-        gaps = _gaps(rest + moved, upper, lower, columns)
-        more = np.where(wide, (gaps + OVERLAP * radius).clip(min=0), 0)
+        gaps, _ = _openings(rest + moved, faces, columns)
+        more = np.where(wide & (gaps > 0), gaps + OVERLAP * radius, 0)
         lower_by = np.minimum(lower_by + _spread(more), MOST * opening.max())
         further = share * np.interp(rest[:, 0] + blink[:, 0], columns, lower_by)
         moved = blink + further[:, None] * way
     return moved
+
+
+def _nearness(rest: Doubles, opening: Doubles, top: Doubles, columns: Doubles, radius: float) -> Doubles:
+    """How near (n,) each vertex is to the border of the upper lid: 1 on it, 0 on the lower lid and far above."""
+    x, y, _ = rest.T
+    above = y - np.interp(x, columns, top)
+    far = np.where(above > 0, FADE * radius, np.interp(x, columns, opening) / 2)
+    return np.square((1 - np.square(above / far)).clip(0)) * ((x > columns[0]) & (x < columns[-1]))
 
 
 def _spread(values: Doubles) -> Doubles:
@@ -183,44 +210,57 @@ def _spread(values: Doubles) -> Doubles:
     return np.convolve(np.pad(largest, len(SMOOTH) // 2, mode="edge"), SMOOTH, "valid")
 
 
-def _sides(rest: Doubles, blink: Doubles, edges: Ints, columns: Doubles, behind: float) -> tuple[Ints, Ints]:
-    """Edges (E, 2) of the upper lid, which goes down, and those of what lies under it and not so far ``behind``."""
-    drop = -blink[:, 1]
-    down = drop > WITH_LID * drop[edges].max(initial=0)
-    upper, others = edges[down[edges].all(axis=1)], edges[~down[edges].any(axis=1)]
-    # Where there is no upper lid, nothing lies under it.
-    border, depth = _border(rest, upper, columns, -1)
-    border[np.isinf(border)] = 2 * columns[0]
-    middle = rest[others].mean(axis=1)
-    under = middle[:, 1] < np.interp(middle[:, 0], columns, border)
-    return upper, others[under & (middle[:, 2] > np.interp(middle[:, 0], columns, depth) - behind)]
+def _run(those: NDArray[np.bool_], start: int) -> NDArray[np.bool_]:
+    """Those columns (X,) that follow each other from one to both sides."""
+    before, after = those[: start + 1][::-1], those[start:]
+    return np.concatenate([np.logical_and.accumulate(before)[::-1], np.logical_and.accumulate(after)[1:]])
 
 
-def _gaps(place: Doubles, upper: Ints, lower: Ints, columns: Doubles) -> Doubles:
-    """Height (X,) of the opening in each column; where a lid is missing there is none."""
-    gaps = _border(place, upper, columns, -1)[0] - _border(place, lower, columns, 1)[0]
-    return np.where(np.isfinite(gaps), gaps, columns[0])
+def _openings(place: Doubles, faces: Ints, columns: Doubles) -> tuple[Doubles, Doubles]:
+    """Height (X,) of the highest part of each column that no triangle covers, but some above and below it; its top."""
+    edges, rows = _edges(faces), np.linspace(columns[0], columns[-1], ROWS)
+    edge, column, along = _crossings(place, edges, columns)
+    y = place[edges[edge], 1]
+    height = y[:, 0] + along * (y[:, 1] - y[:, 0])
+    # A column that crosses a triangle crosses two of its edges, and is covered in between.
+    strip = edge % len(faces) * len(columns) + column
+    low, high = np.full((2, len(faces) * len(columns)), [[np.inf], [-np.inf]])
+    np.minimum.at(low, strip, height)
+    np.maximum.at(high, strip, height)
+    crossed = np.flatnonzero(low < high)
+    step = rows[1] - rows[0]
+    first = np.ceil((low[crossed] - rows[0]) / step).clip(0, ROWS).astype(np.int64)
+    beyond = (np.floor((high[crossed] - rows[0]) / step) + 1).clip(0, ROWS).astype(np.int64)
+    change = np.zeros((ROWS + 1, len(columns)), dtype=np.int64)
+    np.add.at(change, (first, crossed % len(columns)), 1)
+    np.add.at(change, (beyond, crossed % len(columns)), -1)
+    covered = np.cumsum(change, axis=0)[:-1] > 0
+    under, over = np.logical_or.accumulate(covered), np.logical_or.accumulate(covered[::-1])[::-1]
+    run, longest, last = np.zeros((3, len(columns)))
+    for row, empty in enumerate(~covered & under & over):
+        run = (run + 1) * empty
+        last[run > longest] = row
+        longest = np.maximum(longest, run)
+    return longest * step, rows[0] + last * step
 
 
-def _border(place: Doubles, edges: Ints, columns: Doubles, sign: int) -> tuple[Doubles, Doubles]:
-    """Height and depth (X,) of the highest (``sign`` 1) or lowest (-1) place at which edges cross each column."""
-    x, y, z = (place[edges, axis] for axis in range(3))
+def _edges(faces: Ints) -> Ints:
+    """The edges (3 T, 2) of triangles (T, 3): first all their first ones."""
+    return np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+
+
+def _crossings(place: Doubles, edges: Ints, columns: Doubles) -> tuple[Ints, Ints, Doubles]:
+    """Edge and column of each crossing, and where along the edge it is: one entry for each, most edges have none."""
+    x = place[edges, 0]
     step = columns[1] - columns[0]
     low, high = np.sort(x, axis=1).T
     first, last = np.ceil((low - columns[0]) / step), np.floor((high - columns[0]) / step)
     first, last = first.clip(0).astype(np.int64), last.clip(max=len(columns) - 1).astype(np.int64)
-    # One entry for each crossing, most edges have none.
     count = (last - first + 1).clip(0)
     edge = np.repeat(np.arange(len(edges)), count)
     column = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
     width = np.where(np.abs(x[:, 1] - x[:, 0]) < 1e-9, 1e-9, x[:, 1] - x[:, 0])[edge]
-    along = (columns[column] - x[edge, 0]) / width
-    height = sign * (y[edge, 0] + along * (y[edge, 1] - y[edge, 0]))
-    border, depth = np.full(len(columns), -np.inf), np.zeros(len(columns))
-    np.maximum.at(border, column, height)
-    reached = height == border[column]
-    depth[column[reached]] = (z[edge, 0] + along * (z[edge, 1] - z[edge, 0]))[reached]
-    return sign * border, depth
+    return edge, column, (columns[column] - x[edge, 0]) / width
 
 
 def _radius(points: Doubles, eye: Eye) -> float:

@@ -19,7 +19,7 @@ from scipy.spatial import KDTree, distance
 from raf_runtime.eyes import Eye
 from raf_runtime.rigid import Doubles
 
-__all__ = ["in_front", "keep_outside"]
+__all__ = ["Ball", "in_front", "keep_outside"]
 
 # How far from the middle of a ball its lids are at most, in its radii.
 AROUND: Final = 1.6
@@ -60,7 +60,7 @@ def keep_outside(
         balls[eye.vertices] = True
     for eye in eyes:
         rest = points - eye.centre
-        ball = _Ball(rest[eye.vertices])
+        ball = Ball(rest[eye.vertices])
         around = in_front(rest, AROUND * ball.radius)
         around = around[~balls[around]]
         near = around[lids[around]]
@@ -69,14 +69,14 @@ def keep_outside(
             if pose not in poses:
                 continue
             motion = displacements[poses.index(pose)]
-            turned = _Ball(rest[eye.vertices] + motion[eye.vertices]) if motion[eye.vertices].any() else ball
+            turned = Ball(rest[eye.vertices] + motion[eye.vertices]) if motion[eye.vertices].any() else ball
             low, lift = _too_low(rest[near] + motion[near], above, turned)
             if len(low):
                 moving = around[motion[around].any(axis=1)]
                 motion[moving] += _lifted(rest[moving] + motion[moving], low, lift, ball.radius)
 
 
-def _too_low(place: Doubles, above: Doubles, ball: _Ball) -> tuple[Doubles, Doubles]:
+def _too_low(place: Doubles, above: Doubles, ball: Ball) -> tuple[Doubles, Doubles]:
     """Those of places (L, 3) that are too near to a ball, and how much they lack; at rest it is ``above (L,)``."""
     near = np.linalg.norm(place, axis=1) < (1 + CLEAR[1]) * ball.radius
     place, above = place[near], above[near]
@@ -85,7 +85,7 @@ def _too_low(place: Doubles, above: Doubles, ball: _Ball) -> tuple[Doubles, Doub
     return place[short], (wanted / now - 1)[short] * np.linalg.norm(place[short], axis=1)
 
 
-class _Ball:
+class Ball:
     """Surface of an eyeball by its vertices (n, 3) about its middle."""
 
     def __init__(self, vertices: Doubles) -> None:
