@@ -235,13 +235,12 @@ def _openings(place: Doubles, faces: Ints, columns: Doubles) -> tuple[Doubles, D
     np.add.at(change, (first, crossed % len(columns)), 1)
     np.add.at(change, (beyond, crossed % len(columns)), -1)
     covered = np.cumsum(change, axis=0)[:-1] > 0
-    under, over = np.logical_or.accumulate(covered), np.logical_or.accumulate(covered[::-1])[::-1]
-    run, longest, last = np.zeros((3, len(columns)))
-    for row, empty in enumerate(~covered & under & over):
-        run = (run + 1) * empty
-        last[run > longest] = row
-        longest = np.maximum(longest, run)
-    return longest * step, rows[0] + last * step
+    row = np.arange(ROWS)[:, None]
+    # What lies between a covered place and the next one under it.
+    under = np.maximum.accumulate(np.where(covered, row, -1))[:-1]
+    height = np.where(covered[1:] & (under >= 0), row[:-1] - under, 0)
+    top = height.argmax(axis=0)
+    return height.max(axis=0) * step, rows[top]
 
 
 def _edges(faces: Ints) -> Ints:
