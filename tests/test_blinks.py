@@ -116,7 +116,7 @@ def test_lids_close_over_an_eye_that_is_no_ball() -> None:
     points = np.concatenate([face.points, around])
     assert not find_eyes(points, [disc, pupil])
     (eye,) = flat_eyes(points, [face.upper, disc, pupil], [])
-    assert eye.side == "Left" and np.array_equal(eye.vertices, disc)
+    assert eye.side == "Left" and np.array_equal(eye.vertices, np.concatenate([disc, pupil]))
     assert not flat_eyes(points, [disc, pupil], [eye])
     moved = np.concatenate([face.moved, np.zeros((len(POSES), 8, 3), np.float32)], axis=1)
     skin = np.concatenate([face.upper, face.lower])

@@ -104,7 +104,7 @@ def _before_disc(points: Doubles, eye: Eye) -> Callable[[Doubles], NDArray[np.bo
 
 
 def flat_eyes(points: Doubles, parts: Sequence[Ints], eyes: Sequence[Eye]) -> list[Eye]:
-    """The largest disc or shell where an eye would be, on each side that has no eyeball: what its lids close over.
+    """The largest disc or shell where an eye would be, on each side that has no eyeball, with what lies on it.
 
     Parameters
     ----------
@@ -129,10 +129,19 @@ def flat_eyes(points: Doubles, parts: Sequence[Ints], eyes: Sequence[Eye]) -> li
                 and FLAT_WIDTH[0] < size[0] < FLAT_WIDTH[1]
                 and FLAT_HEIGHT * size[0] < size[1] < FLAT_WIDTH[1]
             ):
-                behind = FLAT_DEPTH * max(size[0], size[1]) / 2
-                result.append(Eye(part, middle - (0.0, 0.0, behind), side))
+                half = max(size[0], size[1]) / 2
+                eye = [other for other in parts if _lies_on(points[other], middle, half)]
+                result.append(Eye(np.concatenate(eye), middle - (0.0, 0.0, FLAT_DEPTH * half), side))
                 break
     return result
+
+
+def _lies_on(place: Doubles, middle: Doubles, half: float) -> bool:
+    """Whether a part (n, 3) is an iris, a pupil or a light on a disc: ``middle (3,)`` and half its size."""
+    low, high = place.min(axis=0), place.max(axis=0)
+    aside, size = np.abs((low + high) / 2 - middle) / half, (high - low).max() / half
+    within = size < 1.9 and (aside < (0.6, 0.6, 1.0)).all()
+    return bool(within or (size < 2.1 and (aside < 0.05).all()))  # the disc, and its other side
 
 
 def close_blinks(

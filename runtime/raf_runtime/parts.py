@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raf_runtime.blinks import Lids, close_blinks, find_lids, flat_eyes
+from raf_runtime.cards import Cards
 from raf_runtime.eyes import Eye, find_eyes, turn_eyes
 from raf_runtime.face import skin_of
 from raf_runtime.lids import keep_outside
@@ -39,6 +40,9 @@ class Parts:
     skin : int
         The component that is the face.
     eyes : list of Eye
+        Eyeballs.
+    flat : list of Eye
+        Eyes that are no balls, which stay.
     lids : list of Lids
     mouth : list of (n,) int64
         Parts behind the lips: teeth, gums, tongue.
@@ -46,6 +50,8 @@ class Parts:
         Vertices of the skin.
     lips : (n,) int64
         Vertices of the skin around the mouth.
+    cards : Cards
+        Brows and lashes that may ride on the skin.
     loose : Loose
         Parts that may stay.
     twins : (2, n) int64
@@ -55,10 +61,12 @@ class Parts:
     points: Doubles
     skin: int
     eyes: list[Eye]
+    flat: list[Eye]
     lids: list[Lids]
     mouth: list[NDArray[np.int64]]
     face: NDArray[np.int64]
     lips: NDArray[np.int64]
+    cards: Cards
     loose: Loose
     twins: NDArray[np.int64]
 
@@ -86,14 +94,22 @@ class Parts:
         mouth = behind_the_mouth(points, parts[skin], [part for part in others if free[part[0]]])
         for part in mouth:
             free[part] = False
+        flat = flat_eyes(points, others, eyes)
+        for eye in flat:
+            free[eye.vertices] = False
+        cards = Cards.find(points, [part for part in others if free[part[0]]], parts[skin], eyes, flat)
+        free[cards.vertices] = False
         loose = Loose.find(points, component, skin, ~free)
         lips = around_the_mouth(points, parts[skin])
-        lids = find_lids(points, faces, parts[skin], eyes, flat_eyes(points, others, eyes))
-        return cls(points, skin, eyes, lids, mouth, parts[skin], lips, loose, find_twins(points, others))
+        lids = find_lids(points, faces, parts[skin], eyes, flat)
+        twins = find_twins(points, others)
+        return cls(points, skin, eyes, flat, lids, mouth, parts[skin], lips, cards, loose, twins)
 
     def turn_eyes(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> None:
         """Turn or keep the eyes (P, S, 3), in place (see :func:`raf_runtime.eyes.turn_eyes`)."""
         turn_eyes(self.points, displacements, poses, self.eyes)
+        for eye in self.flat:
+            displacements[:, eye.vertices] = 0
 
     def slide_lids(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> None:
         """Close blinks around eyeballs (P, S, 3), in place.
@@ -126,4 +142,5 @@ class Parts:
         """
         join_twins(displacements, self.twins)
         move_teeth(self.points, displacements, poses, self.mouth)
+        self.cards.ride(displacements, poses)
         self.loose.keep_still(displacements)
