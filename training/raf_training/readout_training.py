@@ -12,7 +12,7 @@ Axis legend: R rows, M gathered numbers, C channels, P poses, V vertices.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -138,7 +138,7 @@ def train_readouts(plan: ReadoutPlan) -> dict[str, float]:
     return validate(result.config, weights, held_out, CPU)
 
 
-def _agree(path: Path, described: dict[str, object]) -> None:
+def _agree(path: Path, described: Mapping[str, object]) -> None:
     """Write a plan into its folder, or see that the one there is the same."""
     if path.is_file() and json.loads(path.read_text()) != described:
         raise ModelError(
