@@ -7,7 +7,8 @@ import pytest
 import trimesh
 from numpy.typing import NDArray
 
-from raf_runtime.blinks import close_blinks, find_lids, flat_eyes
+from raf_runtime.blinks import close_blinks, find_lids
+from raf_runtime.discs import find_discs
 from raf_runtime.eyes import Eye, find_eyes
 
 CENTRE, RADIUS = np.array([0.75, 0.5, -0.25]), 0.32
@@ -99,7 +100,7 @@ def test_the_white_behind_an_eye_that_is_no_ball_is_no_lid() -> None:
     faces = np.concatenate([face.faces, white.faces + count])
     skin = np.concatenate([face.upper, face.lower, np.arange(count, count + size)])
     moved = np.concatenate([face.moved, np.zeros((len(POSES), size, 3), np.float32)], axis=1)
-    close_blinks(points, moved, POSES, find_lids(points, faces, skin, [], flat_eyes(points, [disc], [])))
+    close_blinks(points, moved, POSES, find_lids(points, faces, skin, [], find_discs(points, [disc], [])))
     face.moved = moved
     assert face.gap() < 0.04
     assert not moved[0, count:].any()
@@ -115,12 +116,12 @@ def test_lids_close_over_an_eye_that_is_no_ball() -> None:
     around = CENTRE + 0.1 * np.stack([np.cos(turn), np.sin(turn), 3 * np.ones(8)], axis=-1)
     points = np.concatenate([face.points, around])
     assert not find_eyes(points, [disc, pupil])
-    (eye,) = flat_eyes(points, [face.upper, disc, pupil], [])
-    assert eye.side == "Left" and np.array_equal(eye.vertices, np.concatenate([disc, pupil]))
-    assert not flat_eyes(points, [disc, pupil], [eye])
+    (found,) = find_discs(points, [face.upper, disc, pupil], [])
+    assert found.eye.side == "Left" and np.array_equal(found.eye.vertices, np.concatenate([disc, pupil]))
+    assert not find_discs(points, [disc, pupil], [found.eye])
     moved = np.concatenate([face.moved, np.zeros((len(POSES), 8, 3), np.float32)], axis=1)
     skin = np.concatenate([face.upper, face.lower])
-    close_blinks(points, moved, POSES, find_lids(points, face.faces, skin, [], [eye]))
+    close_blinks(points, moved, POSES, find_lids(points, face.faces, skin, [], [found]))
     face.moved = moved
     assert face.gap() < 0.04
 

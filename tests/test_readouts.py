@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 
+from raf_runtime.contract import ARKIT_POSES
 from raf_runtime.errors import ModelError
 from raf_training import readout_training
 from raf_training.blocks import DiffusionBlock
@@ -130,6 +131,27 @@ def test_a_family_learns_its_own_and_all_else_stays(plan: ReadoutPlan, data: Pat
     assert figures == validate(
         after.config, after.state_dict(), SampleFolder(data / "val"), torch.device("cpu")
     )
+
+
+def test_shapes_that_a_rig_lacks_are_those_of_the_network(plan: ReadoutPlan, data: Path) -> None:
+    lacking = ARKIT_POSES.index("mouthPucker")
+    heads = shutil.copytree(data / "train", plan.out.with_name("lacking"))
+    for path in heads.glob("*.safetensors"):
+        with safe_open(path, framework="np") as file:
+            kept = {name: file.get_tensor(name).copy() for name in file.keys()}
+            kept["mask"][lacking], kept["deltas"][lacking] = False, 7.0
+            save_file(kept, path, metadata=file.metadata())
+    network, _ = load_network(plan.init)
+    rows = readout_training._rows(network, [SampleFolder(heads)], "egg", replace(plan, rows=1000))
+    found = list[Tensor]()
+    network.register_forward_hook(lambda _, inputs, output: found.append(output))
+    readout_training._rows(network, [SampleFolder(heads)], "egg", replace(plan, rows=1000))
+    assert len(found) == len(rows.of_distance)
+    for head, own in enumerate(found):
+        # Which rows are of which vertices does not matter here.
+        there, wanted = rows.deltas[rows.head == head, lacking].float(), own[lacking]
+        torch.testing.assert_close(there.sort(0).values, wanted.sort(0).values, rtol=0, atol=1e-3)
+        assert rows.of_distance[head, lacking] > 0
 
 
 def test_rows_have_the_weights_of_their_own_head(plan: ReadoutPlan) -> None:

@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from raf_runtime.discs import Disc
 from raf_runtime.eyes import Eye
 from raf_runtime.lids import Ball, in_front
 from raf_runtime.rigid import Doubles
 
-__all__ = ["Lids", "close_blinks", "find_lids", "flat_eyes"]
+__all__ = ["Lids", "close_blinks", "find_lids"]
 
 Ints = NDArray[np.int64]
 
@@ -42,11 +43,8 @@ LEFT: Final = (0.05, 0.7)
 # How far a lid goes beyond the other's border, in radii, and at most, of the largest opening.
 OVERLAP, MOST = 0.03, 0.7
 ROUNDS: Final = 4
-# Eyes that are no balls, as cartoons have them: corners of a box that the middle of the left one is in, how wide it
-# may be and how high at least, of its width; by how much of half its size what stands for its centre lies behind it,
-# so that lids around the side of the face are before that; how far behind its plane, in radii, the white of it lies.
-FLAT_PLACE: Final = np.array([[0.4, -0.4, -1.0], [1.5, 1.0, 0.8]])
-FLAT_WIDTH, FLAT_HEIGHT, FLAT_DEPTH, WHITE = (0.3, 1.6), 0.6, 1.0, 0.1
+# How far behind the plane of an eye that is no ball, in radii, the white of it lies.
+WHITE: Final = 0.1
 # Weights of a column and its neighbours.
 SMOOTH: Final = np.hanning(21)[1:-1] / np.hanning(21).sum()
 
@@ -61,7 +59,7 @@ class Lids:
 
 
 def find_lids(
-    points: Doubles, faces: Ints, skin: Ints, eyes: Sequence[Eye], flat: Sequence[Eye] = ()
+    points: Doubles, faces: Ints, skin: Ints, eyes: Sequence[Eye], discs: Sequence[Disc] = ()
 ) -> list[Lids]:
     """Find the skin around eyes.
 
@@ -75,12 +73,13 @@ def find_lids(
         Vertices of the face.
     eyes
         From :func:`raf_runtime.eyes.find_eyes`.
-    flat
-        From :func:`flat_eyes`: their lids may reach as far beyond them as lids can.
+    discs
+        From :func:`raf_runtime.discs.find_discs`: their lids may reach as far beyond them as lids can.
     """
     result: list[Lids] = []
     balls = [(eye, 1.0, _outside_ball(points, eye)) for eye in eyes]
-    for eye, width, outside in [*balls, *((eye, AROUND, _before_disc(points, eye)) for eye in flat)]:
+    flat = [(disc.eye, AROUND, _before_disc(points, disc)) for disc in discs]
+    for eye, width, outside in [*balls, *flat]:
         radius = _radius(points, eye)
         near = np.zeros(len(points), dtype=bool)
         near[skin[in_front(points[skin] - eye.centre, AROUND * radius)]] = True
@@ -95,53 +94,10 @@ def _outside_ball(points: Doubles, eye: Eye) -> Callable[[Doubles], NDArray[np.b
     return lambda place: ball.height(place - eye.centre) > BEHIND
 
 
-def _before_disc(points: Doubles, eye: Eye) -> Callable[[Doubles], NDArray[np.bool_]]:
-    """Tells which places (n, 3) are not behind the plane of an eye that is no ball: the others are the white of it."""
-    middle = points[eye.vertices].mean(axis=0)
-    normal = np.linalg.svd(points[eye.vertices] - middle, full_matrices=False)[2][2]
-    normal *= np.sign(normal[2])
-    return lambda place: (place - middle) @ normal > -WHITE * _radius(points, eye)
-
-
-def flat_eyes(points: Doubles, parts: Sequence[Ints], eyes: Sequence[Eye]) -> list[Eye]:
-    """The largest disc or shell where an eye would be, on each side that has no eyeball, with what lies on it.
-
-    Parameters
-    ----------
-    points : (S, 3) float64
-        Canonical positions.
-    parts : sequence of (n,) int64
-        Vertices of each connected part that may be one, by falling area.
-    eyes
-        From :func:`raf_runtime.eyes.find_eyes`.
-    """
-    result: list[Eye] = []
-    for side, sign in (("Left", 1.0), ("Right", -1.0)):
-        if any(eye.side == side for eye in eyes):
-            continue
-        for part in parts:
-            low, high = points[part].min(axis=0), points[part].max(axis=0)
-            middle, size = (low + high) / 2, high - low
-            place = middle * (sign, 1.0, 1.0)
-            if (
-                (place > FLAT_PLACE[0]).all()
-                and (place < FLAT_PLACE[1]).all()
-                and FLAT_WIDTH[0] < size[0] < FLAT_WIDTH[1]
-                and FLAT_HEIGHT * size[0] < size[1] < FLAT_WIDTH[1]
-            ):
-                half = max(size[0], size[1]) / 2
-                eye = [other for other in parts if _lies_on(points[other], middle, half)]
-                result.append(Eye(np.concatenate(eye), middle - (0.0, 0.0, FLAT_DEPTH * half), side))
-                break
-    return result
-
-
-def _lies_on(place: Doubles, middle: Doubles, half: float) -> bool:
-    """Whether a part (n, 3) is an iris, a pupil or a light on a disc: ``middle (3,)`` and half its size."""
-    low, high = place.min(axis=0), place.max(axis=0)
-    aside, size = np.abs((low + high) / 2 - middle) / half, (high - low).max() / half
-    within = size < 1.9 and (aside < (0.6, 0.6, 1.0)).all()
-    return bool(within or (size < 2.1 and (aside < 0.05).all()))  # the disc, and its other side
+def _before_disc(points: Doubles, disc: Disc) -> Callable[[Doubles], NDArray[np.bool_]]:
+    """Tells which places (n, 3) are not behind the plane of a disc: the others are the white of the eye."""
+    middle, behind = points[disc.eye.vertices].mean(axis=0), -WHITE * _radius(points, disc.eye)
+    return lambda place: (place - middle) @ disc.normal > behind
 
 
 def close_blinks(

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from raf_runtime.blinks import Lids, close_blinks, find_lids, flat_eyes
+from raf_runtime.blinks import Lids, close_blinks, find_lids
 from raf_runtime.cards import Cards
+from raf_runtime.discs import Disc, find_discs, slide_discs
 from raf_runtime.eyes import Eye, find_eyes, turn_eyes
 from raf_runtime.face import skin_of
 from raf_runtime.lids import keep_outside
@@ -41,8 +42,8 @@ class Parts:
         The component that is the face.
     eyes : list of Eye
         Eyeballs.
-    flat : list of Eye
-        Eyes that are no balls, which stay.
+    discs : list of Disc
+        Eyes that are no balls.
     lids : list of Lids
     mouth : list of (n,) int64
         Parts behind the lips: teeth, gums, tongue.
@@ -61,7 +62,7 @@ class Parts:
     points: Doubles
     skin: int
     eyes: list[Eye]
-    flat: list[Eye]
+    discs: list[Disc]
     lids: list[Lids]
     mouth: list[NDArray[np.int64]]
     face: NDArray[np.int64]
@@ -94,22 +95,25 @@ class Parts:
         mouth = behind_the_mouth(points, parts[skin], [part for part in others if free[part[0]]])
         for part in mouth:
             free[part] = False
-        flat = flat_eyes(points, others, eyes)
+        discs = find_discs(points, others, eyes)
+        flat = [disc.eye for disc in discs]
         for eye in flat:
             free[eye.vertices] = False
         cards = Cards.find(points, [part for part in others if free[part[0]]], parts[skin], eyes, flat)
         free[cards.vertices] = False
         loose = Loose.find(points, component, skin, ~free)
         lips = around_the_mouth(points, parts[skin])
-        lids = find_lids(points, faces, parts[skin], eyes, flat)
+        lids = find_lids(points, faces, parts[skin], eyes, discs)
         twins = find_twins(points, others)
-        return cls(points, skin, eyes, flat, lids, mouth, parts[skin], lips, cards, loose, twins)
+        return cls(points, skin, eyes, discs, lids, mouth, parts[skin], lips, cards, loose, twins)
 
     def turn_eyes(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> None:
-        """Turn or keep the eyes (P, S, 3), in place (see :func:`raf_runtime.eyes.turn_eyes`)."""
+        """Turn or keep the eyes (P, S, 3), in place.
+
+        See :func:`raf_runtime.eyes.turn_eyes` and :func:`raf_runtime.discs.slide_discs`.
+        """
         turn_eyes(self.points, displacements, poses, self.eyes)
-        for eye in self.flat:
-            displacements[:, eye.vertices] = 0
+        slide_discs(displacements, poses, self.discs)
 
     def slide_lids(self, displacements: NDArray[np.float32], poses: Sequence[str]) -> None:
         """Close blinks around eyeballs (P, S, 3), in place.

@@ -75,7 +75,7 @@ class Rows:
     Attributes
     ----------
     gathered : (R, M)
-    deltas : (R, P, 3), ``mouthClose`` on top of the open jaw.
+    deltas : (R, P, 3), ``mouthClose`` on top of the open jaw; of shapes that a rig lacks, what the network has.
     head : (R,) int64, row of the next two.
     of_distance, of_square : (heads, P)
     """
@@ -191,12 +191,15 @@ def _rows(network: RigNetwork, folders: Sequence[SampleFolder], family: str, pla
     start = 0
     for number, batch in enumerate(tqdm(batches, total=len(counts), desc=f"rows of {family}", unit="head")):
         surface = SurfaceTensors(*(getattr(batch.surface, name)[0] for name in INPUTS))
-        network(surface, strange=batch.strange[0])
-        gathered, deltas = found.pop(), on_open_jaw(batch.deltas[0])
+        # Shapes that the rig of a head lacks stay as the network has them.
+        own = on_open_jaw(network(surface, strange=batch.strange[0]))
+        deltas = torch.where(batch.mask[0][:, None, None], on_open_jaw(batch.deltas[0]), own)
+        gathered = found.pop()
         rng = np.random.default_rng([plan.seed, number])
         some = torch.from_numpy(rng.choice(len(gathered), min(len(gathered), plan.rows), replace=False))
         shares = torch.full((len(gathered),), 1 / len(gathered))
-        rows.of_distance[number], rows.of_square[number] = pose_weights(deltas, batch.mask[0], shares)
+        everything = torch.ones(poses, dtype=torch.bool)
+        rows.of_distance[number], rows.of_square[number] = pose_weights(deltas, everything, shares)
         own = slice(start, start + len(some))
         rows.gathered[own] = gathered[some]
         rows.deltas[own] = deltas[:, some].transpose(0, 1)
