@@ -144,7 +144,11 @@ def test_shapes_that_a_rig_lacks_are_those_of_the_network(plan: ReadoutPlan, dat
     network, _ = load_network(plan.init)
     rows = readout_training._rows(network, [SampleFolder(heads)], "egg", replace(plan, rows=1000))
     found = list[Tensor]()
-    network.register_forward_hook(lambda _, inputs, output: found.append(output))
+
+    def keep(_: nn.Module, inputs: object, output: Tensor) -> None:
+        found.append(output)
+
+    network.register_forward_hook(keep)
     readout_training._rows(network, [SampleFolder(heads)], "egg", replace(plan, rows=1000))
     assert len(found) == len(rows.of_distance)
     for head, own in enumerate(found):

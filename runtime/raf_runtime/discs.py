@@ -79,7 +79,8 @@ def find_discs(points: Doubles, parts: Sequence[Ints], eyes: Sequence[Eye]) -> l
         middle, half = _middle_and_half(points[largest])
         others = [part for part in parts if part is not largest and _lies_on(points[part], middle, half)]
         eye = np.concatenate([largest, *others])
-        narrow = [part for part in others if _middle_and_half(points[part])[1] < IRIS * half]
+        width = np.ptp(points[largest, 0])
+        narrow = [part for part in others if np.ptp(points[part, 0]) < IRIS * width]
         iris = np.concatenate(narrow) if narrow else eye
         _, _, axes = np.linalg.svd(points[eye] - points[eye].mean(axis=0), full_matrices=False)
         normal = axes[2] * (1.0 if axes[2, 2] > 0 else -1.0)
