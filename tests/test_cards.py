@@ -109,3 +109,10 @@ def test_lenses_before_eyeballs_stay() -> None:
         for part, (name, _) in zip(face.parts, SIDES, strict=True)
     ]
     assert len(face.ride(balls).vertices) == 0
+
+
+def test_cards_of_many_vertices_take_no_more_memory_than_they_have() -> None:
+    dense = [np.repeat(card(side, BROW), 3000, axis=0) for side in (1, -1)]
+    face = Face(*dense)
+    face.ride()
+    assert face.moved[0, face.parts[0], 1] == pytest.approx(RISE)

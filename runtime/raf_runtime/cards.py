@@ -35,7 +35,8 @@ BEHIND: Final = 0.5
 BROW: Final = 0.3
 # A row of lashes is at least this wide, canonical.
 ROW: Final = 0.3
-# Along a card, which does not stretch, what is this close, canonical, goes with the skin under its lower edge.
+# Along a card, which does not stretch, what is in a column as wide as this, canonical, goes with the skin under its
+# lower edge.
 COLUMN: Final = 0.05
 # A card goes with this many vertices of the skin, by their nearness; lashes in a blink with that of so many that goes
 # down most: the border of the lid.
@@ -162,6 +163,11 @@ def _stays(points: Doubles, card: NDArray[np.int64], eyes: Sequence[Eye]) -> boo
 
 
 def _lower_edge(place: Doubles) -> Doubles:
-    """The lower edge of a card (n, 3) in the column of each of its vertices: (n, 3)."""
-    beside = np.abs(place[:, None, 0] - place[:, 0]) / COLUMN
-    return place[(np.square(beside) + place[:, 1]).argmin(axis=1)]
+    """The lower edge of a card (n, 3) in the column of each of its vertices and those beside it: (n, 3)."""
+    column = np.floor(place[:, 0] / COLUMN).astype(np.int64)
+    column -= column.min() - 1
+    order = np.argsort(place[:, 1], kind="stable")[::-1]
+    lowest = np.full(column.max() + 2, order[0])
+    lowest[column[order]] = order  # of those in one column, the last
+    beside = lowest[column[:, None] + [-1, 0, 1]]
+    return place[np.take_along_axis(beside, place[beside, 1].argmin(axis=1)[:, None], axis=1)[:, 0]]
