@@ -15,6 +15,7 @@ POSES = ("browInnerUp", "eyeBlinkLeft", "eyeBlinkRight", "jawOpen")
 GRID = np.stack(np.meshgrid(np.linspace(-2, 2, 41), np.linspace(-2, 2, 41)), axis=-1).reshape(-1, 2)
 SKIN = np.column_stack([GRID, np.zeros(len(GRID))])
 RISE, DROP = 0.2, 0.6
+SIDES = (("Left", 1), ("Right", -1))
 LASHES, BROW = (0.38, 0.6), (0.95, 1.1)
 
 
@@ -46,19 +47,12 @@ class Face:
         self.moved[3] = 0
 
     def ride(self, eyes: list[Eye] | None = None) -> Cards:
-        flat = [Eye(np.arange(0), np.array([side * 0.9, 0.3, -0.5]), name) for name, side in SIDES]
-        ends = [
-            np.arange(len(self.points), len(self.points) + 16),
-            np.arange(len(self.points) + 16, len(self.points) + 32),
-        ]
         points = np.concatenate([self.points, disc(1), disc(-1)])
-        flat = [Eye(end, eye.centre, eye.side) for end, eye in zip(ends, flat, strict=True)]
+        ends = np.arange(len(self.points), len(points)).reshape(2, -1)
+        flat = [Eye(end, points[end].mean(axis=0), name) for end, (name, _) in zip(ends, SIDES, strict=True)]
         cards = Cards.find(points, self.parts, np.arange(len(SKIN)), eyes or [], flat)
         cards.ride(self.moved, POSES)
         return cards
-
-
-SIDES = (("Left", 1), ("Right", -1))
 
 
 def test_brows_ride_on_the_skin_but_not_in_blinks() -> None:

@@ -23,6 +23,8 @@ __all__ = ["Cards"]
 # Corners of a box around brow and lids of the left eye, canonical. A fringe comes from higher up, temples lie further
 # back.
 PLACE: Final = np.array([[0.1, -0.5, -0.9], [2.2, 1.5, 1.2]])
+# A lone triangle is none.
+FEWEST: Final = 4
 # How far back the middle of a card may lie, and how far before the skin all of it: glasses and visors are further.
 BACK, GAP = -0.4, 0.3
 # The cards of both sides are this much alike, in canonical units: middle and size.
@@ -126,7 +128,7 @@ class Cards:
 
 def _may_be_card(points: Doubles, part: NDArray[np.int64], eyes: Sequence[Eye]) -> bool:
     """Whether a part lies at the brow or the lids of one side."""
-    if len(part) < NEIGHBOURS:
+    if len(part) < FEWEST:
         return False
     place = points[part] * np.array([np.sign(points[part[0], 0]), 1.0, 1.0])
     if (place < PLACE[0]).any() or (place > PLACE[1]).any() or place[:, 2].mean() < BACK:
@@ -145,7 +147,7 @@ def _pairs(cards: Sequence[NDArray[np.int64]], points: Doubles, skin: Doubles) -
         return []
     lows, highs = (np.array([fold(points[card], axis=0) for card in cards]) for fold in (np.min, np.max))
     boxes = np.hstack([(lows + highs) / 2, highs - lows])
-    paired = np.abs(boxes[:, None] - boxes * [-1, 1, 1, 1, 1, 1]).max(axis=2).min(axis=1) < ALIKE
+    paired = KDTree(boxes).query(boxes * [-1, 1, 1, 1, 1, 1], p=np.inf)[0] < ALIKE
     tree = KDTree(skin)
     on_skin = [tree.query(points[card])[0].max() < GAP for card in cards]
     return [card for card, *both in zip(cards, paired, on_skin, strict=True) if all(both)]
