@@ -41,6 +41,8 @@ CPU = torch.device("cpu")
 # Rows a step, and decay of the running mean of the weights.
 BATCH, AVERAGE = 4096, 0.999
 WEIGHT_DECAY = 1e-3
+# Weight of a shape that the rig of a head lacks: an animal's lacks most.
+HELD = 0.1
 
 
 @dataclass(frozen=True)
@@ -198,8 +200,8 @@ def _rows(network: RigNetwork, folders: Sequence[SampleFolder], family: str, pla
         rng = np.random.default_rng([plan.seed, number])
         some = torch.from_numpy(rng.choice(len(gathered), min(len(gathered), plan.rows), replace=False))
         shares = torch.full((len(gathered),), 1 / len(gathered))
-        everything = torch.ones(poses, dtype=torch.bool)
-        rows.of_distance[number], rows.of_square[number] = pose_weights(deltas, everything, shares)
+        present = torch.where(batch.mask[0], 1.0, HELD)
+        rows.of_distance[number], rows.of_square[number] = pose_weights(deltas, present, shares)
         own = slice(start, start + len(some))
         rows.gathered[own] = gathered[some]
         rows.deltas[own] = deltas[:, some].transpose(0, 1)
