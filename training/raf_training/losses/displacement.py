@@ -59,7 +59,8 @@ def displacement_loss(predicted: Tensor, target: Tensor, mask: Tensor, there: Te
 def pose_weights(target: Tensor, mask: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
     """Weights (P,) of distances and of their squares, each a mean over the vertices, in the loss of a head.
 
-    Of ``mouthClose`` the target (P, V, 3) is on top of the open jaw. ``shares (V,)`` of the vertices sum to one.
+    Of ``mouthClose`` the target (P, V, 3) is on top of the open jaw. ``mask (P,)`` says which poses count, or how much;
+    ``shares (V,)`` of the vertices sum to one.
     """
     energy = target.square().sum(-1)
     of_distance = 1 / (energy.sqrt() @ shares + STILL) ** POWER
