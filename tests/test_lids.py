@@ -7,8 +7,10 @@ import pytest
 import trimesh
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
+from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
+from raf_runtime import lids
 from raf_runtime.eyes import Eye
 from raf_runtime.lids import CLEAR, SPREAD, keep_outside
 
@@ -53,6 +55,38 @@ def test_a_blink_goes_around_the_ball() -> None:
     # Nothing is done in other shapes, nor to the ball.
     assert np.array_equal(moved[1:], before[1:])
     assert not moved[:, : len(ball)].any()
+
+
+def test_tables_of_distances_are_no_larger_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    ball = trimesh.creation.icosphere(4, radius=RADIUS).vertices
+    points = np.concatenate([ball, lid()]) + CENTRE
+    skin = np.arange(len(ball), len(points))
+    whole = np.zeros((len(POSES), len(points), 3), np.float32)
+    whole[0, skin, 1] = -0.25
+    blocks, sizes = whole.copy(), list[int]()
+
+    def watched(a: NDArray[np.float64], b: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
+        assert metric == "sqeuclidean"
+        sizes.append(len(a) * len(b))
+        return cdist(a, b, "sqeuclidean")
+
+    eyes = [Eye(np.arange(len(ball)), CENTRE, "Left")]
+    keep_outside(points, whole, POSES, eyes, skin)
+    monkeypatch.setattr(lids, "TABLE_VALUES", 500)
+    monkeypatch.setattr(lids.distance, "cdist", watched)
+    keep_outside(points, blocks, POSES, eyes, skin)
+    assert np.array_equal(whole, blocks)
+    assert len(sizes) > 5 and max(sizes) <= 500
+
+
+def test_where_nothing_moves_nothing_is_lifted() -> None:
+    ball = trimesh.creation.icosphere(3, radius=RADIUS).vertices
+    points = np.concatenate([ball, lid()]) + CENTRE
+    moved = np.zeros((len(POSES), len(points), 3), np.float32)
+    keep_outside(
+        points, moved, POSES, [Eye(np.arange(len(ball)), CENTRE, "Left")], np.arange(len(ball), len(points))
+    )
+    assert not moved.any()
 
 
 def test_what_is_inside_at_rest_may_stay_there() -> None:

@@ -30,6 +30,8 @@ OUTER: Final = 0.8
 CLEAR: Final = (0.03, 0.06)
 # How far a lift spreads, and how close places that are too low are taken together, in radii.
 SPREAD, CELL = 0.1, 0.05
+# Size of the table of distances that is alive at once: scans have 100,000 vertices around an eye.
+TABLE_VALUES: Final = 1_000_000
 
 
 def keep_outside(
@@ -112,6 +114,8 @@ def _lifted(place: Doubles, low: Doubles, lift: Doubles, radius: float) -> NDArr
     order = np.argsort(-lift)
     _, first = np.unique(np.floor(low[order] / (CELL * radius)), axis=0, return_index=True)
     low, lift = low[order[first]], lift[order[first]]
-    apart = distance.cdist(place, low, "sqeuclidean")
-    much = (lift * np.exp(-apart / (SPREAD * radius) ** 2)).max(axis=1)
+    step = max(1, TABLE_VALUES // len(low))
+    blocks = (place[start : start + step] for start in range(0, len(place), step))
+    apart = (distance.cdist(block, low, "sqeuclidean") / (SPREAD * radius) ** 2 for block in blocks)
+    much = np.concatenate([np.empty(0), *((lift * np.exp(-squares)).max(axis=1) for squares in apart)])
     return ((much / np.linalg.norm(place, axis=1).clip(min=1e-9))[:, None] * place).astype(np.float32)
