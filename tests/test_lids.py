@@ -65,7 +65,7 @@ def test_tables_of_distances_are_no_larger_than_they_may(monkeypatch: pytest.Mon
     whole[0, skin, 1] = -0.25
     blocks, sizes = whole.copy(), list[int]()
 
-    def watched(a: NDArray[np.float64], b: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
+    def watched(a: NDArray[np.float64], b: NDArray[np.float64], metric: str) -> NDArray[np.floating]:
         assert metric == "sqeuclidean"
         sizes.append(len(a) * len(b))
         return cdist(a, b, "sqeuclidean")
