@@ -268,6 +268,9 @@ def test_readouts_of_another_plan_are_not_taken(plan: ReadoutPlan) -> None:
     train_readouts(replace(plan, steps=2))
     with pytest.raises(ModelError, match=r"plan\.json is of another run"):
         train_readouts(replace(plan, steps=3))
+    (plan.out / "plan.json").write_bytes(b"no plan")
+    with pytest.raises(ModelError, match=r"plan\.json is of another run"):
+        train_readouts(replace(plan, steps=2))
 
 
 def test_the_command(plan: ReadoutPlan, capsys: pytest.CaptureFixture[str]) -> None:

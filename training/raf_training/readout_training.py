@@ -142,11 +142,15 @@ def train_readouts(plan: ReadoutPlan) -> dict[str, float]:
 
 def _agree(path: Path, described: Mapping[str, object]) -> None:
     """Write a plan into its folder, or see that the one there is the same."""
-    if path.is_file() and json.loads(path.read_text()) != described:
+    content = json.dumps(described, indent=1)
+    if not path.is_file():
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(content)
+        temporary.replace(path)
+    elif path.read_text() != content:
         raise ModelError(
             f"{path} is of another run, whose readouts are not of this one; choose another --out"
         )
-    path.write_text(json.dumps(described, indent=1))
 
 
 def _without_readouts(network: RigNetwork) -> RigNetwork:
@@ -194,8 +198,8 @@ def _rows(network: RigNetwork, folders: Sequence[SampleFolder], family: str, pla
     for number, batch in enumerate(tqdm(batches, total=len(counts), desc=f"rows of {family}", unit="head")):
         surface = SurfaceTensors(*(getattr(batch.surface, name)[0] for name in INPUTS))
         # Shapes that the rig of a head lacks stay as the network has them.
-        own = on_open_jaw(network(surface, strange=batch.strange[0]))
-        deltas = torch.where(batch.mask[0][:, None, None], on_open_jaw(batch.deltas[0]), own)
+        predicted = on_open_jaw(network(surface, strange=batch.strange[0]))
+        deltas = torch.where(batch.mask[0][:, None, None], on_open_jaw(batch.deltas[0]), predicted)
         gathered = found.pop()
         rng = np.random.default_rng([plan.seed, number])
         some = torch.from_numpy(rng.choice(len(gathered), min(len(gathered), plan.rows), replace=False))
